@@ -1,0 +1,155 @@
+"""What every aggregate is made of: messages, refusals, facts, and the checks that all commands share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from prm_es.messages import PARTNER_ROLES, Actor, Role
+
+if TYPE_CHECKING:
+    from prm_es.aggregates.partner import Partner
+    from prm_es.aggregates.policy import Policy
+
+# Messages
+
+
+class Command(BaseModel):
+    """Strict at the door: unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    NAME: ClassVar[str]
+
+
+class Event(BaseModel):
+    """Tolerant of history: unknown fields are ignored, and every later field has a default."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    TYPE: ClassVar[str]
+
+
+# Refusals
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with one field; `field` is a dotted path into the command's data."""
+
+    field: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An answer, not an error: recorded with who asked, because a refusal is evidence."""
+
+    code: str
+    sentence: str
+    errors: tuple[FieldError, ...] = ()
+
+
+Decision = tuple[Event, ...] | Refused
+
+
+def invalid(field_name: str, code: str, message: str) -> Refused:
+    """Refuse a command whose field is well formed but wrong in this situation."""
+    return Refused("command.invalid", f"{field_name}: {message}", (FieldError(field_name, code, message),))
+
+
+# Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a decision must know beyond its own aggregate; dispatch loads it under the append lock."""
+
+    partners: frozenset[UUID] = frozenset()
+    tax_keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a decision may know beyond its own aggregate, read from the store under the append lock.
+
+    `now` is the business time of the decision (UTC), `today` its date in the policy's zone.
+    `partners` holds every partner named in Needs that exists, and the parents of those; `tax_owners`
+    the partner that holds a tax key of Needs.
+    """
+
+    now: datetime
+    today: date
+    actor: Actor
+    policy: "Policy"
+    partners: Mapping[UUID, "Partner"] = field(default_factory=dict)
+    tax_owners: Mapping[str, UUID] = field(default_factory=dict)
+
+
+# Aggregates
+
+NONE: Final = "none"  # the status of an aggregate that does not exist yet
+
+
+class State(Protocol):
+    """What dispatch and the shared checks ask of any aggregate's state."""
+
+    @property
+    def status(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One aggregate's parts, as dispatch uses them.
+
+    `table` says in which states a command is possible, `organisations` which partners' people it concerns.
+    """
+
+    name: str
+    initial: Any
+    table: Mapping[type[Command], Sequence[str]]
+    events: Sequence[type[Event]]
+    evolve: Callable[[Any, Event], Any]
+    decide: Callable[[Any, Any, Facts], Decision]
+    needs: Callable[[Any, Any], Needs]
+    organisations: Callable[[Any, Any], frozenset[UUID]]
+
+
+def check_state(table: Mapping[type[Command], Sequence[str]], name: str, status: str, command: Command) -> Refused | None:
+    """Say why the command is not possible in this state, or None if it is."""
+    allowed = table[type(command)]
+    if status in allowed:
+        return None
+    if status == NONE:
+        return Refused("aggregate.not_found", f"there is no {name} with this id")
+    if set(allowed) == {NONE}:
+        return Refused("aggregate.already_exists", f"a {name} with this id exists already")
+    return Refused("state.not_allowed", f"{command.NAME} is not possible while {status}")
+
+
+def check_organisation(concerned: frozenset[UUID], command: Command, facts: Facts) -> Refused | None:
+    """Say why this partner-side actor may not touch these partners' rows; a parent acts for its children."""
+    actor = facts.actor
+    if actor.role not in PARTNER_ROLES or not concerned:
+        return None
+    own = next((partner for partner in concerned if _acts_for(actor, partner, facts)), None)
+    if own is None:
+        return Refused("actor.forbidden", f"{actor.role} may send {command.NAME} for the own organisation only")
+    acting = facts.partners.get(UUID(actor.org))
+    if facts.policy.require_registered_users and acting and acting.users and not acting.has_active_user(actor.id):
+        return Refused("actor.unknown_user", "the actor is not an active user of the partner")
+    return None
+
+
+def _acts_for(actor: Actor, partner_id: UUID, facts: Facts) -> bool:
+    if actor.org == str(partner_id):
+        return True
+    partner = facts.partners.get(partner_id)
+    return partner is not None and partner.parent is not None and str(partner.parent) == actor.org
+
+
+def on_behalf(facts: Facts) -> bool:
+    """Tell whether an import speaks: it may leave out what others must give."""
+    return facts.actor.role is Role.INTEGRATION

@@ -1,0 +1,246 @@
+"""The types of the fields that messages are made of: money, codes, tax ids, customers, people, free text.
+
+`Sealed` marks what is encrypted before it is stored: under the key of the "person" named by the `person_id` beside it,
+under the key of the "aggregate" (free text), or, when the customer or tax id is an individual's, under that person's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from babel.core import get_global
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+from stdnum.br import cnpj, cpf
+from stdnum.exceptions import ValidationError as TaxIdError
+from stdnum.us import ein
+from stdnum.util import get_cc_module
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """How a field is encrypted in the log: under the key of a "person", the "aggregate", or the individual "customer"."""
+
+    under: str
+
+
+def _plain_text(text: str) -> str:
+    if "\x00" in text:
+        raise PydanticCustomError("text_nul", "text may not contain a NUL character")
+    return text
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_plain_text)]
+Reference = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_plain_text)]
+Long = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_plain_text)]
+FreeText = Annotated[Long, Sealed("aggregate")]
+BusinessProblem = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=20, max_length=2000),
+    AfterValidator(_plain_text),
+    Sealed("aggregate"),
+]
+Email = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$"),
+]
+Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40, pattern=r"^\+?[0-9()\-./ ]{5,40}$")]
+Domain = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, to_lower=True, max_length=253, pattern=r"^([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}$"),
+]
+
+
+# Codes
+
+
+@cache
+def currencies() -> frozenset[str]:
+    """Give the ISO 4217 codes that are legal tender somewhere today."""
+    territories: dict[str, Iterable[tuple[str, object, object, bool]]] = get_global("territory_currencies")
+    return frozenset(
+        code for history in territories.values() for code, _start, end, tender in history if end is None and tender
+    )
+
+
+@cache
+def countries() -> frozenset[str]:
+    """Give the ISO 3166-1 alpha-2 codes in use."""
+    return frozenset(code for code in get_global("territory_currencies") if len(code) == 2) - {"EU", "UN", "ZZ"}  # noqa: PLR2004
+
+
+@cache
+def minor_units(currency: str) -> int:
+    """Give the number of decimals of a currency, 2 if it has no rule of its own."""
+    fractions: dict[str, tuple[int, ...]] = get_global("currency_fractions")
+    return fractions.get(currency, fractions["DEFAULT"])[0]
+
+
+def _currency(code: str) -> str:
+    if code not in currencies():
+        raise PydanticCustomError("currency_unknown", "not an ISO 4217 currency code in use")
+    return code
+
+
+def _country(code: str) -> str:
+    if code not in countries():
+        raise PydanticCustomError("country_unknown", "not an ISO 3166 country code")
+    return code
+
+
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), AfterValidator(_currency)]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$"), AfterValidator(_country)]
+
+
+# Values. Each stands twice: as it is stored (tolerant, plain) and as it must be given (strict, checked).
+
+
+class Stored(BaseModel):
+    """Part of a stored event: fields may be added with a default, never renamed, retyped or dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Money(Stored):
+    """An amount and its ISO 4217 currency; sums never mix currencies."""
+
+    amount: Decimal
+    currency: str
+
+
+class GivenMoney(Money):
+    """Money at the door: not negative, in a currency in use, with no more decimals than that currency has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    amount: Annotated[Decimal, Field(ge=0, max_digits=18, allow_inf_nan=False)]
+    currency: Currency
+
+    @model_validator(mode="after")
+    def _decimals(self) -> Self:
+        exponent = self.amount.as_tuple().exponent
+        if isinstance(exponent, int) and -exponent > minor_units(self.currency):
+            raise PydanticCustomError("money_decimals", "more decimals than the currency has")
+        return self
+
+
+def _cpf_or_cnpj(value: str) -> tuple[str, str]:
+    if len(cpf.compact(value)) == 11:  # noqa: PLR2004
+        return "cpf", str(cpf.validate(value))
+    return "cnpj", str(cnpj.validate(value))
+
+
+def _kind_and_compact(country: str, value: str) -> tuple[str, str]:
+    """Give the kind of the tax id and its compact form; raises stdnum's ValidationError."""
+    if country == "BR":
+        return _cpf_or_cnpj(value)
+    if country == "US":
+        return "ein", str(ein.validate(value))
+    module = get_cc_module(country.lower(), "vat")
+    if module is not None:
+        return "vat", str(module.validate(value))
+    compact = "".join(character for character in value.upper() if character.isalnum())
+    if not 4 <= len(compact) <= 30:  # noqa: PLR2004
+        raise TaxIdError
+    return "other", compact
+
+
+class TaxId(Stored):
+    """A tax id with its country. The ids of individuals (Brazil's CPF) name a person."""
+
+    country: str
+    value: Annotated[str, Sealed("customer")]
+    kind: str = ""
+
+    @property
+    def individual(self) -> bool:
+        """Tell whether the id is a natural person's."""
+        return self.kind == "cpf"
+
+    @property
+    def root(self) -> str:
+        """Give what identifies the company whatever its establishment: the first 8 characters of a CNPJ."""
+        return self.value[:8] if self.kind == "cnpj" else self.value
+
+
+class GivenTaxId(TaxId):
+    """A tax id at the door: check digits right; the kind and the compact form are worked out here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    country: Country
+    value: Annotated[str, StringConstraints(strip_whitespace=True, max_length=40)]
+    kind: Literal[""] = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            kind, compact = _kind_and_compact(self.country, self.value)
+        except TaxIdError:
+            raise PydanticCustomError("tax_id_invalid", "not a valid tax id of this country") from None
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "value", compact)
+        return self
+
+
+class Contact(Stored):
+    """A person at the customer or the partner."""
+
+    person_id: UUID | None = None
+    name: Annotated[str, Sealed("person")] | None = None
+    email: Annotated[str, Sealed("person")] | None = None
+    phone: Annotated[str, Sealed("person")] | None = None
+    title: str | None = None
+
+
+class GivenContact(Contact):
+    """A contact at the door: at least a name, an e-mail or a phone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Text | None = None
+    email: Email | None = None
+    phone: Phone | None = None
+    title: Text | None = None
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if not (self.name or self.email or self.phone):
+            raise PydanticCustomError("contact_empty", "a contact needs a name, an e-mail or a phone")
+        return self
+
+
+class Customer(Stored):
+    """The end customer as the sender knows it; personal throughout when its tax id is an individual's."""
+
+    name: Annotated[str, Sealed("customer")]
+    customer_id: str | None = None
+    trade_name: Annotated[str, Sealed("customer")] | None = None
+    country: str | None = None
+    tax_ids: tuple[TaxId, ...] = ()
+    domains: tuple[str, ...] = ()
+    address: Annotated[str, Sealed("customer")] | None = None
+    postcode: str | None = None
+    city: str | None = None
+    phone: Annotated[str, Sealed("customer")] | None = None
+
+    @property
+    def individual(self) -> bool:
+        """Tell whether the customer is a natural person."""
+        return any(tax_id.individual for tax_id in self.tax_ids)
+
+
+class GivenCustomer(Customer):
+    """A customer at the door."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Text
+    customer_id: Reference | None = None
+    trade_name: Text | None = None
+    country: Country | None = None
+    tax_ids: Annotated[tuple[GivenTaxId, ...], Field(max_length=10)] = ()
+    domains: Annotated[tuple[Domain, ...], Field(max_length=20)] = ()
+    address: Text | None = None
+    postcode: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)] | None = None
+    city: Text | None = None
+    phone: Phone | None = None

@@ -1,0 +1,121 @@
+"""The numbers of the domain: versioned, effective-dated, loaded from a file, recorded by version on the events.
+
+A decision takes the policy in force at its business time, so a replay never decides an old case by a new rule.
+Defaults: state-machine numbers of the domain contract; reasons and sources in docs/domain.md.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import UUID, uuid5
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from prm_es.aggregates.base import Event
+from prm_es.errors import Usage
+from prm_es.messages import NAMESPACE
+
+STREAM = uuid5(NAMESPACE, "policy")
+
+Category = Literal["pipeline", "best_case", "commit", "closed", "omitted"]
+Duration = Annotated[timedelta, Field(gt=timedelta(0))]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Stage(_Part):
+    """Chance of winning in percent and forecast category, taken as a snapshot when the stage is entered."""
+
+    probability: Annotated[int, Field(ge=0, le=100)]
+    category: Category
+
+
+class OpportunityNumbers(_Part):
+    stages: Mapping[str, Stage]
+    reopen_within: Duration
+    stalled_after: Duration
+
+
+class PartnerNumbers(_Part):
+    reapply_after: Duration
+    at_risk_after: Duration
+    dormant_after: Duration
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("not a time zone of the IANA database")
+    return name
+
+
+class Policy(_Part):
+    """One version of the vendor's rules."""
+
+    version: Annotated[int, Field(ge=0)]
+    effective_from: datetime
+    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    require_registered_users: bool = False
+    product_lines: tuple[str, ...] = ()
+    partner: PartnerNumbers
+    opportunity: OpportunityNumbers
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        missing = {"prospect", "qualified", "technical_validation", "business_validation", "committed", "won", "lost"} ^ set(
+            self.opportunity.stages
+        )
+        if missing:
+            raise ValueError(f"opportunity.stages must name each stage once; wrong or missing: {', '.join(sorted(missing))}")
+        if self.effective_from.tzinfo is None:
+            raise ValueError("effective_from must name its offset from UTC")
+        return self
+
+    def date_of(self, at: datetime) -> date:
+        """Give the calendar date of a time in the policy's zone."""
+        return at.astimezone(ZoneInfo(self.zone)).date()
+
+
+class PolicyLoaded(Event):
+    """A policy version, whole, as it was loaded. Stored for ever."""
+
+    TYPE: ClassVar[str] = "policy.loaded.v1"
+    document: Mapping[str, Any]
+
+
+def parse(text: str, name: str) -> Policy:
+    """Read a policy from YAML; raises Usage with one line a mistake."""
+    try:
+        return Policy.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise Usage(f"{name} is not YAML: {error}") from None
+    except ValidationError as error:
+        lines = (f"{name}: {'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors())
+        raise Usage("\n".join(lines)) from None
+
+
+def read(path: Path) -> Policy:
+    """Read a policy file; raises Usage."""
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise Usage(f"{path}: {error.strerror}") from None
+
+
+@cache
+def default() -> Policy:
+    """Give the policy that is shipped, in force until one is loaded."""
+    return parse(files(__package__).joinpath("policy.yaml").read_text(encoding="utf-8"), "policy.yaml")
+
+
+def in_force(policies: Iterable[Policy], at: datetime) -> Policy:
+    """Give the policy in force at a time: the latest that is effective, and of those the highest version."""
+    effective = [policy for policy in policies if policy.effective_from <= at]
+    return max(effective, key=lambda policy: (policy.effective_from, policy.version), default=default())

@@ -1,0 +1,35 @@
+"""Make the topics of an installation; safe to run again."""
+
+from typing import Any
+
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import TopicAlreadyExistsError
+
+from prm_es.settings import PARTITIONS, Settings
+
+WEEK_MS = str(7 * 24 * 3600 * 1000)
+
+
+def wanted(settings: Settings) -> list[tuple[str, dict[str, str]]]:
+    """Give each topic with its settings. Events topics are never compacted: the store is the truth."""
+    flush = {"flush.messages": "1"} if settings.kafka_replication == 1 else {}
+    commands = [(topic, {"retention.ms": WEEK_MS, **flush}) for topic in settings.command_topics]
+    events: list[tuple[str, dict[str, str]]] = [(topic, {"cleanup.policy": "delete"}) for topic in settings.event_topics]
+    return [*commands, *events, (settings.results_topic, {}), (settings.dead_letters_topic, {"retention.ms": WEEK_MS})]
+
+
+def create(settings: Settings) -> list[str]:
+    """Make the topics that are missing and give their names; raises kafka.errors.KafkaError."""
+    admin: Any = KafkaAdminClient(**settings.kafka_client)
+    try:
+        present = set(admin.list_topics())
+        missing = [(name, config) for name, config in wanted(settings) if name not in present]
+        for name, config in missing:
+            topic = NewTopic(name, PARTITIONS, settings.kafka_replication, topic_configs=config)
+            try:
+                admin.create_topics([topic])
+            except TopicAlreadyExistsError:
+                continue
+        return [name for name, _config in missing]
+    finally:
+        admin.close()

@@ -1,0 +1,136 @@
+"""Settings: one frozen object, read from PRM_* once.
+
+Functions receive the values they need, not this object, except the mains of workers and the command line.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Final, Literal, get_args
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from prm_es.errors import Usage
+
+DbRole = Literal["owner", "writer", "projector", "reader", "auditor"]
+DB_ROLES: Final[tuple[DbRole, ...]] = get_args(DbRole)
+AGGREGATES: Final = ("partner", "lead", "opportunity", "conflict")
+PARTITIONS: Final = 12
+
+
+class Settings(BaseSettings):
+    """What a process needs to know of its surroundings.
+
+    `postgres` is a libpq connection string for every database role; a role's own string (`postgres_writer`, …) goes
+    first. TLS and passwords may also come through libpq's PG* variables. `kafka` is host:port[,host:port].
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PRM_", frozen=True, extra="ignore")
+
+    data: Path = Path(".prm-es")
+    prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,19}$")] = "prm"
+    kafka: str = ""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: str | None = None
+    kafka_ssl_cafile: str | None = None
+    kafka_ssl_certfile: str | None = None
+    kafka_ssl_keyfile: str | None = None
+    kafka_replication: Annotated[int, Field(ge=1, le=9)] = 1
+    postgres: str = ""
+    postgres_owner: str = ""
+    postgres_writer: str = ""
+    postgres_projector: str = ""
+    postgres_reader: str = ""
+    postgres_auditor: str = ""
+    report_tz: str = "UTC"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def dsn(self, role: DbRole) -> str:
+        """Give the connection string for a database role; raises Usage if none is set.
+
+        With one string for all, the session takes the role itself (`-c role=`), so that a worker never has more
+        rights than its own.
+        """
+        own: str = getattr(self, f"postgres_{role}")
+        if not (own or self.postgres):
+            raise Usage("no PostgreSQL is configured: run `prm-es up` first, or set PRM_POSTGRES")
+        parameters = conninfo_to_dict(own or self.postgres)
+        options = [str(parameters.pop("options", "") or ""), f"-c search_path={self.store_schema}"]
+        if not own:
+            options.append(f"-c role={self.db_role(role)}")
+        return make_conninfo(
+            "", **parameters, options=" ".join(filter(None, options)), application_name=f"{self.prefix}-{role}"
+        )
+
+    def db_role(self, role: DbRole) -> str:
+        """Give the name of a database role of this installation."""
+        return f"{self.prefix}_{role}"
+
+    @property
+    def store_schema(self) -> str:
+        """Schema of the log and everything derived from it under the append lock."""
+        return self.prefix
+
+    @property
+    def projections_schema(self) -> str:
+        """Schema of the bookkeeping of the read models: generations, checkpoints, dead letters."""
+        return f"{self.prefix}_projections"
+
+    @property
+    def read_schema(self) -> str:
+        """Schema of the views that people query; plain `read` for the default prefix."""
+        return "read" if self.prefix == "prm" else f"{self.prefix}_read"
+
+    @property
+    def bootstrap(self) -> list[str]:
+        """Give the addresses of the brokers; raises Usage if none is set."""
+        if not self.kafka:
+            raise Usage("no Kafka is configured: run `prm-es up` first, or set PRM_KAFKA")
+        return [address.strip() for address in self.kafka.split(",")]
+
+    @cached_property
+    def kafka_client(self) -> dict[str, object]:
+        """Give what every kafka-python client is made with."""
+        given = {
+            "bootstrap_servers": self.bootstrap,
+            "security_protocol": self.kafka_security_protocol,
+            "sasl_mechanism": self.kafka_sasl_mechanism,
+            "sasl_plain_username": self.kafka_sasl_username,
+            "sasl_plain_password": self.kafka_sasl_password,
+            "ssl_cafile": self.kafka_ssl_cafile,
+            "ssl_certfile": self.kafka_ssl_certfile,
+            "ssl_keyfile": self.kafka_ssl_keyfile,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def command_topic(self, aggregate: str) -> str:
+        """Name the topic that takes an aggregate's commands."""
+        return f"{self.prefix}.commands.{aggregate}"
+
+    def event_topic(self, aggregate: str) -> str:
+        """Name the topic that an aggregate's events are published to."""
+        return f"{self.prefix}.events.{aggregate}"
+
+    @property
+    def command_topics(self) -> list[str]:
+        """All topics that take commands."""
+        return [self.command_topic(aggregate) for aggregate in AGGREGATES]
+
+    @property
+    def event_topics(self) -> list[str]:
+        """All topics that carry events."""
+        return [self.event_topic(aggregate) for aggregate in AGGREGATES]
+
+    @property
+    def results_topic(self) -> str:
+        """Where every command's outcome goes."""
+        return f"{self.prefix}.results"
+
+    @property
+    def dead_letters_topic(self) -> str:
+        """Where records go that no command could be read from."""
+        return f"{self.prefix}.dead-letters"
