@@ -68,6 +68,28 @@ class Envelope:
     expected_version: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One event of the log. `at` is business time, `recorded_at` the database's; both UTC. `data` is stored bytes."""
+
+    position: int
+    subject: UUID
+    version: int
+    type: str
+    at: datetime
+    recorded_at: datetime
+    actor: Actor
+    command_source: str
+    command_id: str
+    correlation_id: str | None
+    data: bytes
+
+    @property
+    def aggregate(self) -> str:
+        """Name the aggregate that the event belongs to."""
+        return self.type.split(".", 2)[1]
+
+
 def aggregate_id(aggregate: str, source: str, external_id: str) -> UUID:
     """Give the id of an aggregate that another system knows by a key of its own.
 
@@ -206,10 +228,7 @@ def _version(value: object) -> int | None:
 
 def structured_command(sent: Envelope) -> dict[str, Any]:
     """Give the command as one structured CloudEvent, ready for JSON."""
-    attributes = {name: text for name, text in _attributes(sent)}  # noqa: C416
-    if sent.expected_version is not None:
-        attributes["expectedversion"] = sent.expected_version
-    return {**attributes, "datacontenttype": "application/json", "data": orjson.loads(sent.data)}
+    return {**dict(_attributes(sent)), "datacontenttype": "application/json", "data": orjson.loads(sent.data)}
 
 
 def binary_command(sent: Envelope) -> tuple[bytes, Headers, bytes]:
@@ -238,3 +257,107 @@ def _attributes(sent: Envelope) -> Iterable[tuple[str, Any]]:
         ("expectedversion", sent.expected_version),
     )
     yield from ((name, text) for name, text in optional if text is not None)
+
+
+# Events
+
+_DATA: Final = b',"data":'
+
+
+def stored_state(
+    at: datetime, recorded_at: datetime, cause: Envelope, data: bytes
+) -> bytes:
+    """Give the bytes of an event in the log: one JSON object of its CloudEvents attributes, the data last."""
+    meta = {
+        "time": utc_text(at),
+        "recordedtime": utc_text(recorded_at),
+        "actor": cause.actor.id,
+        "actorrole": cause.actor.role.value,
+        "actororg": cause.actor.org,
+        "onbehalfof": cause.actor.on_behalf_of,
+        "commandsource": cause.source,
+        "causationid": cause.id,
+        "correlationid": cause.correlation_id,
+    }
+    head = orjson.dumps({name: text for name, text in meta.items() if text is not None})
+    return head[:-1] + _DATA + data + b"}"
+
+
+def split_state(state: bytes) -> tuple[dict[str, str], bytes]:
+    """Give the attributes and the data of a stored event.
+
+    The attributes are flat texts, in which a quotation mark is escaped: the first `,"data":` is the data's.
+    """
+    end = state.index(_DATA)
+    meta: dict[str, str] = orjson.loads(state[:end] + b"}")
+    return meta, state[end + len(_DATA) : -1]
+
+
+def recorded(position: int, subject: UUID, version: int, wire_type: str, state: bytes) -> Recorded:
+    """Read a row of the log."""
+    meta, data = split_state(state)
+    return _recorded(position, subject, version, wire_type, meta, data)
+
+
+def _recorded(
+    position: int, subject: UUID, version: int, wire_type: str, meta: Mapping[str, str], data: bytes
+) -> Recorded:
+    return Recorded(
+        position=position,
+        subject=subject,
+        version=version,
+        type=wire_type,
+        at=datetime.fromisoformat(meta["time"]),
+        recorded_at=datetime.fromisoformat(meta["recordedtime"]),
+        actor=Actor(meta["actor"], Role(meta["actorrole"]), meta["actororg"], meta.get("onbehalfof")),
+        command_source=meta["commandsource"],
+        command_id=meta["causationid"],
+        correlation_id=meta.get("correlationid"),
+        data=data,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An event as it stands on its topic: `previous` is the position before it in the same topic-partition."""
+
+    event: Recorded
+    store_id: str
+    previous: int
+
+
+def event_headers(event_id: str, wire_type: str, subject: UUID, meta: Mapping[str, str], chain: Mapping[str, str]) -> Headers:
+    """Give the headers of an event's record; `chain` holds sequence, previous, version and store id."""
+    fixed = {"specversion": SPEC_VERSION, "id": event_id, "source": SERVICE, "type": wire_type, "subject": str(subject)}
+    headers = [(f"ce_{name}", text.encode()) for name, text in {**fixed, **meta, **chain}.items()]
+    headers.append(("content-type", b"application/json"))
+    return headers
+
+
+def read_event(headers: Iterable[tuple[str, bytes]], value: bytes) -> Published:
+    """Read an event's record; raises KeyError or ValueError if it was not written by the publisher."""
+    head = {name[3:]: raw.decode() for name, raw in headers if name.startswith("ce_")}
+    event = _recorded(
+        int(head["sequence"]), UUID(head["subject"]), int(head["aggregateversion"]), head["type"], head, value
+    )
+    return Published(event, head["storeid"], int(head["previous"]))
+
+
+# Results
+
+
+def result_headers(outcome: str, command: Envelope) -> Headers:
+    """Give the headers of the record that carries a command's outcome."""
+    attributes = {
+        "specversion": SPEC_VERSION,
+        "id": f"{command.source}#{command.id}",
+        "source": SERVICE,
+        "type": f"prm.command.{outcome}",
+        "subject": str(command.subject),
+        "commandsource": command.source,
+        "causationid": command.id,
+        "correlationid": command.correlation_id,
+    }
+    headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items() if text is not None]
+    headers.append(("content-type", b"application/json"))
+    return headers

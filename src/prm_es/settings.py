@@ -66,6 +66,13 @@ class Settings(BaseSettings):
             "", **parameters, options=" ".join(filter(None, options)), application_name=f"{self.prefix}-{role}"
         )
 
+    @property
+    def admin_dsn(self) -> str:
+        """Give the connection string of who migrates: as it was given, without taking a role; raises Usage if none is."""
+        if not (self.postgres_owner or self.postgres):
+            raise Usage("no PostgreSQL is configured: run `prm-es up` first, or set PRM_POSTGRES")
+        return self.postgres_owner or self.postgres
+
     def db_role(self, role: DbRole) -> str:
         """Give the name of a database role of this installation."""
         return f"{self.prefix}_{role}"

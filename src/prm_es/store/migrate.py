@@ -1,0 +1,91 @@
+"""Numbered SQL files, applied once each under an advisory lock; workers only check."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, Final, LiteralString, cast
+
+import psycopg
+from psycopg import sql
+
+from prm_es.errors import SchemaMismatch
+from prm_es.settings import DB_ROLES, Settings
+from prm_es.store.locks import Lock, keys
+
+def known() -> Mapping[int, LiteralString]:
+    """Give the migrations of this program: number and SQL text."""
+    folder = files(__package__).joinpath("migrations")
+    named = {entry.name: entry for entry in folder.iterdir() if entry.name.endswith(".sql")}
+    return {int(name[:4]): cast("LiteralString", named[name].read_text(encoding="utf-8")) for name in sorted(named)}
+
+
+def names(settings: Settings) -> dict[str, sql.Composable]:
+    """Give the identifiers that the SQL files leave open."""
+    schemas = {
+        "store": settings.store_schema,
+        "projections": settings.projections_schema,
+        "read": settings.read_schema,
+    }
+    roles = {role: settings.db_role(role) for role in DB_ROLES}
+    identifiers: dict[str, sql.Composable] = {name: sql.Identifier(text) for name, text in {**schemas, **roles}.items()}
+    return {**identifiers, "store_name": sql.Literal(settings.store_schema)}
+
+
+def migrate(settings: Settings) -> list[int]:
+    """Bring the database up to this program and give the numbers applied; raises SchemaMismatch if it is newer.
+
+    Connects as the user of `postgres_owner` or `postgres`, who must be able to make roles and schemas.
+    """
+    with psycopg.connect(settings.admin_dsn, autocommit=True) as connection:
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", keys(settings.prefix, Lock.MIGRATE))
+            _prepare(connection, settings)
+            done = _applied(connection, settings)
+            migrations = known()
+            _refuse_newer(done, migrations)
+            todo = sorted(set(migrations) - done)
+            for number in todo:
+                connection.execute(sql.SQL(migrations[number]).format(**names(settings)))
+                record = sql.SQL("INSERT INTO {store}.schema_migrations (number) VALUES (%s)")
+                connection.execute(record.format(**names(settings)), (number,))
+    return todo
+
+
+def check(connection: psycopg.Connection[Any], settings: Settings) -> None:
+    """Raise SchemaMismatch unless the database stands exactly where this program needs it."""
+    try:
+        done = _applied(connection, settings)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+        done = set()
+    if done != set(known()):
+        raise SchemaMismatch(
+            f"the database is at migration {max(done, default=0)}, this program needs {max(known())}: run `prm-es migrate`"
+        )
+
+
+def _prepare(connection: psycopg.Connection[Any], settings: Settings) -> None:
+    for role in DB_ROLES:
+        name = settings.db_role(role)
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
+            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(name)))
+    for statement in _BOOKKEEPING:
+        connection.execute(sql.SQL(statement).format(**names(settings)))
+
+
+_BOOKKEEPING: Final[tuple[LiteralString, ...]] = (
+    "CREATE SCHEMA IF NOT EXISTS {store} AUTHORIZATION {owner}",
+    "CREATE TABLE IF NOT EXISTS {store}.schema_migrations ("
+    "number int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())",
+    "GRANT USAGE ON SCHEMA {store} TO {writer}, {projector}, {auditor}",
+    "GRANT SELECT ON {store}.schema_migrations TO {writer}, {projector}, {auditor}",
+)
+
+
+def _applied(connection: psycopg.Connection[Any], settings: Settings) -> set[int]:
+    query = sql.SQL("SELECT number FROM {}.schema_migrations").format(sql.Identifier(settings.store_schema))
+    return {number for (number,) in connection.execute(query)}
+
+
+def _refuse_newer(done: set[int], migrations: Mapping[int, LiteralString]) -> None:
+    if strange := done - set(migrations):
+        raise SchemaMismatch(f"the database has migration {max(strange)}, which this older program does not know")
