@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from prm_es.aggregates.permissions import may
 from prm_es.messages import PARTNER_ROLES, Actor, Role
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class Needs:
 class Facts:
     """What a decision may know beyond its own aggregate, read from the store under the append lock.
 
-    `now` is the business time of the decision (UTC), `today` its date in the policy's zone.
+    `now` is the business time of the decision (UTC), `today` its date in the policy's zone, `subject` the id of the
+    aggregate that the command is for.
     `partners` holds every partner named in Needs that exists, and the parents of those; `tax_owners`
     the partner that holds a tax key of Needs.
     """
@@ -84,6 +86,7 @@ class Facts:
     today: date
     actor: Actor
     policy: "Policy"
+    subject: UUID
     partners: Mapping[UUID, "Partner"] = field(default_factory=dict)
     tax_owners: Mapping[str, UUID] = field(default_factory=dict)
 
@@ -104,7 +107,9 @@ class State(Protocol):
 class Aggregate:
     """One aggregate's parts, as dispatch uses them.
 
-    `table` says in which states a command is possible, `organisations` which partners' people it concerns.
+    `table` says in which states a command is possible; `needs(state, command)` what else to load;
+    `organisations(state, command, subject)` which partners' people the command concerns. Dispatch asks `authorise`,
+    then compares the expected version, then asks `decide`.
     """
 
     name: str
@@ -114,18 +119,33 @@ class Aggregate:
     evolve: Callable[[Any, Event], Any]
     decide: Callable[[Any, Any, Facts], Decision]
     needs: Callable[[Any, Any], Needs]
-    organisations: Callable[[Any, Any], frozenset[UUID]]
+    organisations: Callable[[Any, Any, UUID], frozenset[UUID]]
 
 
-def check_state(table: Mapping[type[Command], Sequence[str]], name: str, status: str, command: Command) -> Refused | None:
+def authorise(aggregate: Aggregate, state: State, command: Command, facts: Facts) -> Refused | None:
+    """Say why this actor may not send this command for this aggregate: by role, existence, organisation, in that order."""
+    role = facts.actor.role
+    if not may(role, command.NAME):
+        return Refused("actor.forbidden", f"{role} may not send {command.NAME}")
+    if refused := check_existence(aggregate, state.status, command):
+        return refused
+    return check_organisation(aggregate.organisations(state, command, facts.subject), command, facts)
+
+
+def check_existence(aggregate: Aggregate, status: str, command: Command) -> Refused | None:
+    """Say why a command cannot meet this aggregate: it is not there yet, or it is there already."""
+    allowed = aggregate.table[type(command)]
+    if status == NONE and NONE not in allowed:
+        return Refused("aggregate.not_found", f"there is no {aggregate.name} with this id")
+    if status != NONE and set(allowed) == {NONE}:
+        return Refused("aggregate.already_exists", f"a {aggregate.name} with this id exists already")
+    return None
+
+
+def check_state(table: Mapping[type[Command], Sequence[str]], status: str, command: Command) -> Refused | None:
     """Say why the command is not possible in this state, or None if it is."""
-    allowed = table[type(command)]
-    if status in allowed:
+    if status in table[type(command)]:
         return None
-    if status == NONE:
-        return Refused("aggregate.not_found", f"there is no {name} with this id")
-    if set(allowed) == {NONE}:
-        return Refused("aggregate.already_exists", f"a {name} with this id exists already")
     return Refused("state.not_allowed", f"{command.NAME} is not possible while {status}")
 
 

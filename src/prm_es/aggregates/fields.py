@@ -33,10 +33,18 @@ def _plain_text(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_plain_text)]
-Reference = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_plain_text)]
-Long = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_plain_text)]
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_plain_text)
+]
+Reference = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_plain_text)
+]
+Long = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_plain_text)
+]
 FreeText = Annotated[Long, Sealed("aggregate")]
+SealedText = Annotated[str, Sealed("aggregate")]
+SealedPerson = Annotated[str, Sealed("person")]
 BusinessProblem = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=20, max_length=2000),
@@ -45,12 +53,16 @@ BusinessProblem = Annotated[
 ]
 Email = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$"),
+    StringConstraints(
+        strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$"
+    ),
 ]
 Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40, pattern=r"^\+?[0-9()\-./ ]{5,40}$")]
 Domain = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, to_lower=True, max_length=253, pattern=r"^([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}$"),
+    StringConstraints(
+        strip_whitespace=True, to_lower=True, max_length=253, pattern=r"^([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}$"
+    ),
 ]
 
 
@@ -125,6 +137,10 @@ class GivenMoney(Money):
             raise PydanticCustomError("money_decimals", "more decimals than the currency has")
         return self
 
+    def stored(self) -> Money:
+        """Give the money as events hold it."""
+        return Money(amount=self.amount, currency=self.currency)
+
 
 def _cpf_or_cnpj(value: str) -> tuple[str, str]:
     if len(cpf.compact(value)) == 11:  # noqa: PLR2004
@@ -164,6 +180,11 @@ class TaxId(Stored):
         """Give what identifies the company whatever its establishment: the first 8 characters of a CNPJ."""
         return self.value[:8] if self.kind == "cnpj" else self.value
 
+    @property
+    def key(self) -> str:
+        """Give the text under which the id is unique among companies."""
+        return f"{self.country}:{self.kind}:{self.value}"
+
 
 class GivenTaxId(TaxId):
     """A tax id at the door: check digits right; the kind and the compact form are worked out here."""
@@ -182,6 +203,10 @@ class GivenTaxId(TaxId):
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "value", compact)
         return self
+
+    def stored(self) -> TaxId:
+        """Give the tax id as events hold it."""
+        return TaxId(country=self.country, value=self.value, kind=self.kind)
 
 
 class Contact(Stored):
@@ -208,6 +233,10 @@ class GivenContact(Contact):
         if not (self.name or self.email or self.phone):
             raise PydanticCustomError("contact_empty", "a contact needs a name, an e-mail or a phone")
         return self
+
+    def stored(self) -> Contact:
+        """Give the contact as events hold it."""
+        return Contact.model_validate(self.model_dump())
 
 
 class Customer(Stored):
@@ -244,3 +273,7 @@ class GivenCustomer(Customer):
     postcode: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)] | None = None
     city: Text | None = None
     phone: Phone | None = None
+
+    def stored(self) -> Customer:
+        """Give the customer as events hold it."""
+        return Customer.model_validate(self.model_dump())

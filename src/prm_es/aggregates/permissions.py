@@ -1,7 +1,8 @@
 """Which role may send which command: one table, every cell tested.
 
 A vendor admin may do what a channel manager may; an integration (import) what channel manager, partner admin or seller
-may. Partner-side roles act for their own organisation only: base.check_organisation. Auditor and finance send nothing.
+may. Partner-side roles act for their own organisation only: base.check_organisation. A seller
+changes only the opportunities of which it is the owner or the opener. Auditor and finance send nothing.
 """
 
 from collections.abc import Mapping
@@ -44,10 +45,10 @@ _BY: Final[Mapping[str, tuple[Role, ...]]] = {
     "partner.deactivate_user": (CM, PA),
     # opportunity
     "opportunity.open": (PA, PR, CM, SE),
-    "opportunity.change_stage": (PA, PR, CM),
-    "opportunity.change_details": (PA, PR, CM),
-    "opportunity.set_next_action": (PA, PR, CM),
-    "opportunity.complete_next_action": (PA, PR, CM),
+    "opportunity.change_stage": (PA, PR, CM, SE),
+    "opportunity.change_details": (PA, PR, CM, SE),
+    "opportunity.set_next_action": (PA, PR, CM, SE),
+    "opportunity.complete_next_action": (PA, PR, CM, SE),
     "opportunity.override_forecast": (CM,),
     "opportunity.log_activity": (PA, PR, CM, SE),
     "opportunity.comment": (PA, PR, CM, SE),

@@ -69,11 +69,19 @@ class Policy(_Part):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        missing = {"prospect", "qualified", "technical_validation", "business_validation", "committed", "won", "lost"} ^ set(
-            self.opportunity.stages
-        )
+        missing = {
+            "prospect",
+            "qualified",
+            "technical_validation",
+            "business_validation",
+            "committed",
+            "won",
+            "lost",
+        } ^ set(self.opportunity.stages)
         if missing:
-            raise ValueError(f"opportunity.stages must name each stage once; wrong or missing: {', '.join(sorted(missing))}")
+            raise ValueError(
+                f"opportunity.stages must name each stage once; wrong or missing: {', '.join(sorted(missing))}"
+            )
         if self.effective_from.tzinfo is None:
             raise ValueError("effective_from must name its offset from UTC")
         return self
