@@ -23,7 +23,8 @@ class Settings(BaseSettings):
     """What a process needs to know of its surroundings.
 
     `postgres` is a libpq connection string for every database role; a role's own string (`postgres_writer`, …) goes
-    first. TLS and passwords may also come through libpq's PG* variables. `kafka` is host:port[,host:port].
+    first. TLS and passwords may also come through libpq's PG* variables. `kafka` is host:port[,host:port]. The embedded
+    Kafka takes its jars from the folder `kafka_jars`, or from `maven`'s address by way of the folder `cache`.
     """
 
     model_config = SettingsConfigDict(env_prefix="PRM_", frozen=True, extra="ignore")
@@ -45,6 +46,10 @@ class Settings(BaseSettings):
     postgres_projector: str = ""
     postgres_reader: str = ""
     postgres_auditor: str = ""
+    cache: Path | None = None
+    maven: str = "https://repo.maven.apache.org/maven2"
+    kafka_jars: Path | None = None
+    kafka_heap: Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")] = "192m"
     report_tz: str = "UTC"
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -59,7 +64,7 @@ class Settings(BaseSettings):
         if not (own or self.postgres):
             raise Usage("no PostgreSQL is configured: run `prm-es up` first, or set PRM_POSTGRES")
         parameters = conninfo_to_dict(own or self.postgres)
-        options = [str(parameters.pop("options", "") or ""), f"-c search_path={self.store_schema}"]
+        options = [str(parameters.pop("options", "") or ""), f"-c search_path={self.store_schema} -c timezone=UTC"]
         if not own:
             options.append(f"-c role={self.db_role(role)}")
         return make_conninfo(
