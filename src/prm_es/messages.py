@@ -264,9 +264,7 @@ def _attributes(sent: Envelope) -> Iterable[tuple[str, Any]]:
 _DATA: Final = b',"data":'
 
 
-def stored_state(
-    at: datetime, recorded_at: datetime, cause: Envelope, data: bytes
-) -> bytes:
+def stored_state(at: datetime, recorded_at: datetime, cause: Envelope, data: bytes) -> bytes:
     """Give the bytes of an event in the log: one JSON object of its CloudEvents attributes, the data last."""
     meta = {
         "time": utc_text(at),
@@ -326,7 +324,9 @@ class Published:
     previous: int
 
 
-def event_headers(event_id: str, wire_type: str, subject: UUID, meta: Mapping[str, str], chain: Mapping[str, str]) -> Headers:
+def event_headers(
+    event_id: str, wire_type: str, subject: UUID, meta: Mapping[str, str], chain: Mapping[str, str]
+) -> Headers:
     """Give the headers of an event's record; `chain` holds sequence, previous, version and store id."""
     fixed = {"specversion": SPEC_VERSION, "id": event_id, "source": SERVICE, "type": wire_type, "subject": str(subject)}
     headers = [(f"ce_{name}", text.encode()) for name, text in {**fixed, **meta, **chain}.items()]

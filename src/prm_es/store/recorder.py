@@ -102,7 +102,7 @@ class LogApplication(Application[UUID]):
             }
         )
 
-    def construct_factory(self, env: Any) -> LogFactory:  # noqa: ANN401
+    def construct_factory(self, env: Any) -> Any:  # noqa: ANN401
         """Make the factory and hand its pool the whole connection string."""
         factory = LogFactory(env)
         factory.datastore.pool.kwargs = {**conninfo_to_dict(self._dsn), "row_factory": dict_row}
@@ -113,7 +113,7 @@ class LogApplication(Application[UUID]):
         return WireMapper(self.construct_transcoder())
 
     @property
-    def log(self) -> LogRecorder:
+    def log_recorder(self) -> LogRecorder:
         """The recorder, as its own type."""
         if not isinstance(self.recorder, LogRecorder):
             raise TypeError(type(self.recorder))

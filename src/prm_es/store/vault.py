@@ -92,6 +92,10 @@ class Vault:
         self._digest_key = digest_key
         self._key_of = key_of
 
+    def key(self, key_id: UUID, kind: str) -> bytes:
+        """Give the key with this id, made now if there is none."""
+        return self._key_of(key_id, kind)
+
     def digest(self, content: bytes) -> bytes:
         """Give the keyed digest (HMAC-SHA-256) of some bytes."""
         return hmac.digest(self._digest_key, content, sha256)
@@ -130,7 +134,7 @@ class Vault:
             return [self._sealed(one, owner, kind) for one in value]
         if not isinstance(value, str) or TOKEN.fullmatch(value):
             return value
-        return seal_text(value, owner, self._key_of(owner, kind))
+        return seal_text(value, owner, self.key(owner, kind))
 
     def _person_of(self, data: Mapping[str, Any], subject: UUID) -> UUID:
         if given := data.get("person_id"):

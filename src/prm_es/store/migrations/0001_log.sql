@@ -94,6 +94,8 @@ CREATE TABLE {store}.dead_letters (
 );
 COMMENT ON TABLE {store}.dead_letters IS 'Records that no command could be read from: place, reason, and the original bytes and headers, encrypted.';
 
+CREATE INDEX dead_letters_failed ON {store}.dead_letters (source, id) WHERE code = 'command.failed';
+
 CREATE TABLE {store}.keys (
     key_id     uuid PRIMARY KEY,
     kind       text NOT NULL CHECK (kind IN ('person', 'aggregate', 'record')),

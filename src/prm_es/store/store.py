@@ -1,0 +1,424 @@
+"""The store: one door to write (`batch`), and the questions that readers ask of the log."""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final, LiteralString, Self, cast
+from uuid import UUID
+
+import psycopg
+
+from prm_es.errors import Unavailable
+from prm_es.messages import Recorded, recorded
+from prm_es.settings import DbRole, Settings
+from prm_es.store.locks import Lock, keys
+from prm_es.store.migrate import check
+from prm_es.store.recorder import EVENTS_TABLE, LogApplication, from_notification
+from prm_es.store.vault import Vault, new_key
+
+CHANNEL: Final = EVENTS_TABLE  # what the library's subscriptions listen to
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event about to be written; its position follows from its place in the batch."""
+
+    subject: UUID
+    version: int
+    type: str
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """One answered command: a row of `commands` but for commit and recorded time."""
+
+    source: str
+    id: str
+    digest: bytes
+    type: str
+    subject: UUID
+    actor: str
+    actor_role: str
+    actor_org: str
+    on_behalf_of: str | None
+    sent_time: datetime | None
+    outcome: str
+    code: str | None
+    response: bytes
+    first_position: int | None
+    last_position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands on the broker, and a digest of its bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReusedRow:
+    """A record that reused a command id with other content."""
+
+    place: Place
+    source: str
+    id: str
+    actor: str
+    response: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadRow:
+    """A record that no command could be read from; `sealed` is its headers and value, encrypted."""
+
+    place: Place
+    code: str
+    sentence: str
+    source: str | None
+    id: str | None
+    sealed: bytes
+    key_id: UUID
+
+
+@dataclass(slots=True)
+class Writes:
+    """Everything that one batch will write."""
+
+    events: list[NewEvent] = field(default_factory=list)
+    commands: list[CommandRow] = field(default_factory=list)
+    reused: list[ReusedRow] = field(default_factory=list)
+    dead: list[DeadRow] = field(default_factory=list)
+    tax_keys: dict[str, UUID | None] = field(default_factory=dict)
+
+    @property
+    def anything(self) -> bool:
+        """Tell whether there is anything to write."""
+        return bool(self.events or self.commands or self.reused or self.dead)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the log under the lock; `at` is the recorded time of this batch and never goes back."""
+
+    number: int
+    position: int
+    digest: bytes
+    at: datetime
+
+
+class Batch:
+    """One transaction that holds the append lock: ask, decide, write."""
+
+    def __init__(self, connection: psycopg.Connection[Any], head: Head, digest_key: bytes) -> None:
+        self._connection = connection
+        self.head = head
+        self.vault = Vault(digest_key, self._key)
+        self._keys: dict[UUID, bytes] = {}
+        self._new_keys: list[tuple[UUID, str, bytes]] = []
+        self._keys_asked: set[UUID] = set()
+
+    def outcomes(self, ids: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[bytes, bytes]]:
+        """Give digest and response of those commands, by (source, id), that have an outcome."""
+        rows = self._connection.execute(
+            "SELECT c.source, c.id, c.digest, c.response FROM unnest(%s::text[], %s::text[]) AS asked (source, id)"
+            " JOIN commands c USING (source, id)",
+            ([source for source, _id in ids], [command_id for _source, command_id in ids]),
+        )
+        return {(row["source"], row["id"]): (row["digest"], row["response"]) for row in rows}
+
+    def placed(self, places: Sequence[Place]) -> dict[Place, bytes]:
+        """Give those places that were dead letters or reused ids before, the latter with their response."""
+        rows = self._connection.execute(
+            "SELECT asked.topic, asked.partition, asked.record_offset, asked.digest,"
+            " coalesce(r.response, ''::bytea) AS response"
+            " FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bytea[])"
+            " AS asked (topic, partition, record_offset, digest)"
+            " LEFT JOIN reused_ids r USING (topic, partition, record_offset, digest)"
+            " LEFT JOIN dead_letters d USING (topic, partition, record_offset, digest)"
+            " WHERE r.topic IS NOT NULL OR d.topic IS NOT NULL",
+            (
+                [place.topic for place in places],
+                [place.partition for place in places],
+                [place.offset for place in places],
+                [place.digest for place in places],
+            ),
+        )
+        return {
+            Place(row["topic"], row["partition"], row["record_offset"], row["digest"]): row["response"] for row in rows
+        }
+
+    def failed(self, ids: Sequence[tuple[str, str]]) -> dict[Place, bytes]:
+        """Give the places of those commands, by (source, id), whose decision failed before."""
+        rows = self._connection.execute(
+            "SELECT d.topic, d.partition, d.record_offset, d.digest FROM unnest(%s::text[], %s::text[]) AS asked (source, id)"
+            " JOIN dead_letters d USING (source, id) WHERE d.code = 'command.failed'",
+            ([source for source, _id in ids], [command_id for _source, command_id in ids]),
+        )
+        return {Place(row["topic"], row["partition"], row["record_offset"], row["digest"]): b"" for row in rows}
+
+    def streams(self, subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
+        """Give all events of these aggregates, in order."""
+        rows = self._connection.execute(
+            "SELECT originator_id, originator_version, topic, state, notification_id FROM events"
+            " WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version",
+            (list(subjects),),
+            binary=True,
+        )
+        streams: dict[UUID, list[Recorded]] = {}
+        for row in rows:
+            streams.setdefault(row["originator_id"], []).append(_recorded(row))
+        return streams
+
+    def tax_owners(self, tax_keys: Iterable[str]) -> dict[str, UUID]:
+        """Give the partner that holds each of these tax keys, where one does."""
+        rows = self._connection.execute(
+            "SELECT tax_key, partner_id FROM partner_identifiers WHERE tax_key = ANY(%s)", (list(tax_keys),)
+        )
+        return {row["tax_key"]: row["partner_id"] for row in rows}
+
+    def load_keys(self, key_ids: Iterable[UUID]) -> None:
+        """Load keys ahead, in one query, for the sealing that follows."""
+        asked = set(key_ids) - self._keys_asked
+        if not asked:
+            return
+        rows = self._connection.execute("SELECT key_id, key FROM keys WHERE key_id = ANY(%s)", (list(asked),))
+        self._keys |= {row["key_id"]: row["key"] for row in rows}
+        self._keys_asked |= asked
+
+    def _key(self, key_id: UUID, kind: str) -> bytes:
+        self.load_keys((key_id,))
+        if key_id not in self._keys:
+            self._keys[key_id] = new_key()
+            self._new_keys.append((key_id, kind, self._keys[key_id]))
+        return self._keys[key_id]
+
+    def write(self, writes: Writes) -> None:
+        """Write a batch and its link of the chain; the transaction's end commits all of it or nothing."""
+        if not writes.anything:
+            return
+        number, last = self.head.number + 1, self.head.position + len(writes.events)
+        self._copy_events(writes.events)
+        self._copy_commands(writes.commands, number)
+        self._insert_places(writes, number)
+        self._insert_keys()
+        self._guard_tax_keys(writes.tax_keys)
+        first = self.head.position + 1 if writes.events else None
+        digest = chain_digest(self.head, writes)
+        self._connection.execute(
+            "INSERT INTO commits (number, first_position, last_position, recorded_at, digest) VALUES (%s, %s, %s, %s, %s)",
+            (number, first, last, self.head.at, digest),
+        )
+        self._connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
+
+    def _copy_events(self, events: Sequence[NewEvent]) -> None:
+        if not events:
+            return
+        statement = (
+            "COPY events (originator_id, originator_version, topic, state, notification_id) FROM STDIN (FORMAT binary)"
+        )
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types(["uuid", "int8", "text", "bytea", "int8"])
+            for position, event in enumerate(events, self.head.position + 1):
+                copy.write_row((event.subject, event.version, event.type, event.state, position))
+
+    def _copy_commands(self, rows: Sequence[CommandRow], number: int) -> None:
+        if not rows:
+            return
+        statement = (
+            "COPY commands (source, id, digest, type, subject, actor, actor_role, actor_org, on_behalf_of, sent_time,"
+            " outcome, code, response, first_position, last_position, commit_number, recorded_at)"
+            " FROM STDIN (FORMAT binary)"
+        )
+        texts = ["text"] * 4
+        types = ["text", "text", "bytea", "text", "uuid", *texts, "timestamptz", "text", "text", "bytea", *["int8"] * 3]
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types([*types, "timestamptz"])
+            for row in rows:
+                copy.write_row((*_columns(row), number, self.head.at))
+
+    def _insert_places(self, writes: Writes, number: int) -> None:
+        with self._connection.cursor() as cursor:
+            if writes.reused:
+                cursor.executemany(
+                    "INSERT INTO reused_ids VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    [
+                        (*_place(row.place), row.source, row.id, row.actor, row.response, number, self.head.at)
+                        for row in writes.reused
+                    ],
+                )
+            if writes.dead:
+                cursor.executemany(
+                    "INSERT INTO dead_letters VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    [
+                        (
+                            *_place(row.place),
+                            row.code,
+                            row.sentence,
+                            row.source,
+                            row.id,
+                            row.sealed,
+                            row.key_id,
+                            number,
+                            self.head.at,
+                        )
+                        for row in writes.dead
+                    ],
+                )
+
+    def _insert_keys(self) -> None:
+        if not self._new_keys:
+            return
+        statement = "COPY keys (key_id, kind, key, created_at) FROM STDIN (FORMAT binary)"
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types(["uuid", "text", "bytea", "timestamptz"])
+            for key_id, kind, key in self._new_keys:
+                copy.write_row((key_id, kind, key, self.head.at))
+
+    def _guard_tax_keys(self, changes: Mapping[str, UUID | None]) -> None:
+        if not changes:
+            return
+        self._connection.execute("DELETE FROM partner_identifiers WHERE tax_key = ANY(%s)", (list(changes),))
+        held = [(tax_key, partner_id) for tax_key, partner_id in changes.items() if partner_id]
+        with self._connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO partner_identifiers (tax_key, partner_id) VALUES (%s, %s)", held)
+
+
+def _columns(row: CommandRow) -> tuple[object, ...]:
+    return (
+        row.source,
+        row.id,
+        row.digest,
+        row.type,
+        row.subject,
+        row.actor,
+        row.actor_role,
+        row.actor_org,
+        row.on_behalf_of,
+        row.sent_time,
+        row.outcome,
+        row.code,
+        row.response,
+        row.first_position,
+        row.last_position,
+    )
+
+
+def _place(place: Place) -> tuple[str, int, int, bytes]:
+    return place.topic, place.partition, place.offset, place.digest
+
+
+def _recorded(row: Mapping[str, Any]) -> Recorded:
+    return recorded(row["notification_id"], row["originator_id"], row["originator_version"], row["topic"], row["state"])
+
+
+def _one(connection: psycopg.Connection[Any], query: LiteralString) -> Mapping[str, Any]:
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise Unavailable("the store lacks a row that its migration writes: it was not migrated whole")
+    return cast("Mapping[str, Any]", row)
+
+
+def chain_digest(head: Head, writes: Writes) -> bytes:
+    """Give the digest of a commit: SHA-256 over the previous one, the number, the time and every framed row.
+
+    Each part is framed by its length (8 bytes, big-endian), so no two contents give the same bytes.
+    """
+    digest = sha256(head.digest)
+
+    def frame(*parts: object) -> None:
+        for part in parts:
+            raw = part if isinstance(part, bytes) else str(part).encode()
+            digest.update(struct.pack(">q", len(raw)) + raw)
+
+    frame(head.number + 1, head.at.isoformat())
+    for position, event in enumerate(writes.events, head.position + 1):
+        frame("event", position, event.subject, event.version, event.type, event.state)
+    for row in sorted(writes.commands, key=lambda row: (row.source, row.id)):
+        frame("command", *_columns(row))
+    for reused in sorted(writes.reused, key=lambda row: _place(row.place)):
+        frame("reused", *_place(reused.place), reused.source, reused.id, reused.actor, reused.response)
+    for dead in sorted(writes.dead, key=lambda row: _place(row.place)):
+        frame("dead", *_place(dead.place), dead.code, dead.sentence, dead.source, dead.id, dead.sealed, dead.key_id)
+    return digest.digest()
+
+
+class Store:
+    """The log in PostgreSQL, opened for one database role; raises SchemaMismatch if it is not as this program needs."""
+
+    def __init__(self, settings: Settings, role: DbRole = "writer", pool_size: int = 1) -> None:
+        self._settings = settings
+        self._append = keys(settings.prefix, Lock.APPEND)
+        self.application = LogApplication(settings.dsn(role), settings.store_schema, pool_size)
+        self._recorder = self.application.log_recorder
+        self._digest_key = b""
+        with self._recorder.transaction() as connection:
+            check(connection, settings)
+            self.store_id = str(_one(connection, "SELECT store_id FROM store_info")["store_id"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.application.close()
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Hold the append lock and give the one way to write; commits at the end, rolls back on any exception."""
+        with self._recorder.transaction() as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", self._append)
+            row = _one(
+                connection,
+                "SELECT number, last_position, digest, greatest(clock_timestamp(), recorded_at) AS at"
+                " FROM commits ORDER BY number DESC LIMIT 1",
+            )
+            head = Head(row["number"], row["last_position"], row["digest"], row["at"])
+            yield Batch(connection, head, self._secret(connection))
+
+    def _secret(self, connection: psycopg.Connection[Any]) -> bytes:
+        if not self._digest_key:
+            self._digest_key = _one(connection, "SELECT digest_key FROM store_info")["digest_key"]
+        return self._digest_key
+
+    @contextmanager
+    def reading(self) -> Iterator[psycopg.Connection[Any]]:
+        """Give a connection inside a transaction, for questions of one's own."""
+        with self._recorder.transaction() as connection:
+            yield connection
+
+    def head(self) -> int:
+        """Give the position of the last event, 0 if there is none."""
+        with self.reading() as connection:
+            row = _one(connection, "SELECT last_position FROM commits ORDER BY number DESC LIMIT 1")
+            return int(row["last_position"])
+
+    def events(self, after: int, limit: int, stop: int | None = None) -> list[Recorded]:
+        """Give up to `limit` events behind a position, up to `stop` inclusive, in order of position."""
+        rows = self._recorder.select_notifications(after, limit, stop, inclusive_of_start=False)
+        return [from_notification(row) for row in rows]
+
+    def stream(self, subject: UUID) -> list[Recorded]:
+        """Give all events of an aggregate, in order, with their positions."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT originator_id, originator_version, topic, state, notification_id FROM events"
+                " WHERE originator_id = %s ORDER BY originator_version",
+                (subject,),
+            )
+            return [_recorded(row) for row in rows]
+
+    def keys(self, key_ids: Iterable[UUID]) -> dict[UUID, bytes]:
+        """Give the keys that still exist, locked against forgetting for the moment of the read."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT key_id, key FROM keys WHERE key_id = ANY(%s) FOR SHARE", (list(key_ids),))
+            return {row["key_id"]: row["key"] for row in rows}
