@@ -1,0 +1,35 @@
+"""A progress bar on standard error; silent without a terminal, plain with NO_COLOR."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+OnProgress = Callable[[int, int], None]
+
+
+def silent(_sent: int, _answered: int) -> None:
+    """Take progress and show nothing."""
+
+
+@contextmanager
+def bar(label: str, total: int, *, answers: bool = True, file: TextIO | None = None) -> Iterator[OnProgress]:
+    """Give a callback `(sent, answered)` that moves a bar from 0 to `total`, gone silent where nobody watches.
+
+    With `answers` the bar stands for the answers and the text counts what was sent; without, for what was sent.
+    """
+    console = Console(file=file, stderr=file is None)
+    if not console.is_terminal:
+        yield silent
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[note]}"), console=console) as progress:
+        task = progress.add_task(label, total=total, note="")
+
+        def show(sent: int, answered: int) -> None:
+            note = f"{sent} sent" if answers else ""
+            progress.update(task, completed=answered if answers else sent, note=note)
+
+        yield show

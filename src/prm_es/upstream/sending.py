@@ -1,0 +1,195 @@
+"""Commands go out in bulk: level by level, with a sliding window of unanswered ones."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+import orjson
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from prm_es.errors import Unavailable
+from prm_es.messages import Envelope
+from prm_es.settings import Settings
+from prm_es.upstream.levels import Node, levels
+from prm_es.upstream.lines import Outgoing, outgoing
+from prm_es.upstream.progress import OnProgress, silent
+from prm_es.upstream.results import Ledger, OnRefusal, Place, Report, ResultReader
+
+CHUNK: Final = 1_000
+WINDOW: Final = 20_000
+TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.2
+_CLOSE_S: Final = 5
+
+
+def send(  # noqa: PLR0913
+    settings: Settings,
+    commands: Sequence[Envelope | Outgoing],
+    *,
+    wait: bool,
+    timeout: float = TIMEOUT_S,
+    on_progress: OnProgress = silent,
+    on_refusal: OnRefusal | None = None,
+) -> Report:
+    """Send commands so that each is decided after those it depends on; with `wait` until every one is answered.
+
+    Without `wait` the commands of the last level may be unanswered on return. Refusals go to `on_refusal`, or into the
+    report. Raises Unavailable if Kafka is away or no outcome came for `timeout` seconds, and Usage, before anything is
+    sent, for a command whose type names no aggregate.
+    """
+    records = [command if isinstance(command, Outgoing) else outgoing(command) for command in commands]
+    order = levels([Node(record.subject, record.texts) for record in records])
+    ledger = Ledger(on_refusal)
+    if not order:
+        return ledger.report
+    reader = ResultReader(settings) if wait or len(order) > 1 else None
+    try:
+        with _producer(settings) as producer:
+            run = _Run(settings, producer, reader, ledger, timeout, on_progress)
+            for depth, level in enumerate(order):
+                run.level([records[place] for place in level], answered=wait or depth + 1 < len(order))
+    finally:
+        if reader is not None:
+            reader.close()
+    return ledger.report
+
+
+def send_one(settings: Settings, command: Envelope, timeout: float = TIMEOUT_S) -> dict[str, Any]:
+    """Send one command and give its outcome as the service wrote it, or {"outcome": "dead_lettered", code, message}.
+
+    Raises Unavailable if no outcome came in time, Usage if the type names no aggregate.
+    """
+    record = outgoing(command)
+    with ResultReader(settings) as reader, _producer(settings) as producer:
+        (place,) = _publish(producer, settings, [record])
+        until = monotonic() + timeout
+        while monotonic() < until:
+            for answer in reader.poll(_POLL_S):
+                if answer.name == record.name or (answer.place is not None and answer.place == place):
+                    return answer.content
+    raise Unavailable(
+        f"no outcome within {timeout:g} s: the command is sent and stays in its topic; is a handler running?"
+    )
+
+
+@contextmanager
+def refusals_file(path: Path) -> Iterator[OnRefusal]:
+    """Give a callback that writes refusals to a file as JSON Lines, readable by the owner only; made at the first one.
+
+    Raises Unavailable if the file cannot be written.
+    """
+    opened: list[int] = []
+
+    def write(refusal: dict[str, Any]) -> None:
+        try:
+            if not opened:
+                opened.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            _write_all(opened[0], orjson.dumps(refusal, option=orjson.OPT_APPEND_NEWLINE))
+        except OSError as error:
+            raise Unavailable(f"{path}: {error.strerror}") from error
+
+    try:
+        yield write
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+class _Run:
+    """One call of `send`: what is under way, and the reading of answers between the writing."""
+
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        settings: Settings,
+        producer: KafkaProducer,
+        reader: ResultReader | None,
+        ledger: Ledger,
+        timeout: float,
+        on_progress: OnProgress,
+    ) -> None:
+        self._publish: Callable[[Sequence[Outgoing]], list[Place]] = lambda chunk: _publish(producer, settings, chunk)
+        self._reader = reader
+        self._ledger = ledger
+        self._timeout = timeout
+        self._on_progress = on_progress
+
+    def level(self, records: Sequence[Outgoing], *, answered: bool) -> None:
+        """Send the commands of a level, and with `answered` return only when all have their outcome."""
+        report = self._ledger.report
+        for start in range(0, len(records), CHUNK):
+            chunk = records[start : start + CHUNK]
+            places = self._publish(chunk)
+            report.sent += len(chunk)
+            if not answered:
+                report.unanswered += len(chunk)
+                self._on_progress(report.sent, report.answered)
+                continue
+            for record, place in zip(chunk, places, strict=True):
+                self._ledger.expect(record, place)
+            self._on_progress(report.sent, report.answered)
+            self._take(0)
+            self._until(WINDOW)
+        if answered:
+            self._until(0)
+
+    def _until(self, most: int) -> None:
+        last = monotonic()
+        while self._ledger.report.unanswered > most:
+            if self._take(_POLL_S):
+                last = monotonic()
+            elif monotonic() - last > self._timeout:
+                report = self._ledger.report
+                raise Unavailable(
+                    f"no outcome for {self._timeout:g} s: {report.unanswered} of {report.sent} commands sent are"
+                    " unanswered; they stay in their topics, and the same ids may be sent again"
+                )
+
+    def _take(self, timeout: float) -> int:
+        if self._reader is None:
+            return 0
+        taken = sum(self._ledger.take(answer) for answer in self._reader.poll(timeout))
+        if taken:
+            self._on_progress(self._ledger.report.sent, self._ledger.report.answered)
+        return taken
+
+
+@contextmanager
+def _producer(settings: Settings) -> Iterator[KafkaProducer]:
+    try:
+        producer = KafkaProducer(
+            **settings.kafka_client, linger_ms=5, batch_size=131_072, allow_auto_create_topics=False
+        )
+    except KafkaError as error:
+        raise Unavailable(f"Kafka does not answer: {error}") from error
+    try:
+        yield producer
+    finally:
+        producer.close(timeout=_CLOSE_S)
+
+
+def _publish(producer: KafkaProducer, settings: Settings, chunk: Sequence[Outgoing]) -> list[Place]:
+    """Send records and give the places where they lie, once the brokers have them all; raises Unavailable."""
+    try:
+        futures = [
+            producer.send(
+                settings.command_topic(record.aggregate),
+                key=record.subject.encode() or None,
+                value=record.value,
+                headers=list(record.headers),
+            )
+            for record in chunk
+        ]
+        producer.flush()
+        written = [future.get(timeout=0) for future in futures]
+    except KafkaError as error:
+        raise Unavailable(f"Kafka did not take every command: {error}") from error
+    return [(metadata.topic, metadata.partition, metadata.offset) for metadata in written]
