@@ -39,6 +39,7 @@ log = structlog.get_logger()
 
 PARTNER: Final = catalogue.AGGREGATES["partner"]
 CLOCK_SKEW: Final = timedelta(minutes=5)  # how far an importer's clock may run ahead of the database's
+MAX_DATA: Final = 262_144  # bytes; its events then fit a Kafka record with room for encryption
 _FAILED: Final = ("command.failed", "deciding this command failed: a defect of prm-es")
 
 
@@ -213,7 +214,7 @@ class _Round:
         return _result(one.sent, response)
 
     def _decide(self, one: _Readable, digest: bytes) -> Answer:
-        if _place(one.record) in self.placed:
+        if self.placed and _place(one.record) in self.placed:
             return self._bury(one.record, *_FAILED, one.sent)
         start, loaded = len(self.writes.events), self.loaded[one.sent.subject]
         before = (loaded.aggregate, loaded.state, loaded.version)
@@ -241,6 +242,8 @@ class _Round:
 
     def _decision(self, sent: Envelope, command: Command) -> Decision:
         aggregate = catalogue.AGGREGATES[catalogue.aggregate_of(sent.type)]
+        if len(sent.data) > MAX_DATA:
+            return Refused("command.too_large", f"the data has more than {MAX_DATA} bytes")
         if sent.time and sent.actor.role is Role.INTEGRATION and sent.time > self.batch.head.at + CLOCK_SKEW:
             return invalid("time", "time_in_future", "the business time lies in the future")
         loaded = self.loaded[sent.subject]

@@ -14,7 +14,9 @@ def wanted(settings: Settings) -> list[tuple[str, dict[str, str]]]:
     """Give each topic with its settings. Events topics are never compacted: the store is the truth."""
     flush = {"flush.messages": "1"} if settings.kafka_replication == 1 else {}
     commands = [(topic, {"retention.ms": WEEK_MS, **flush}) for topic in settings.command_topics]
-    events: list[tuple[str, dict[str, str]]] = [(topic, {"cleanup.policy": "delete"}) for topic in settings.event_topics]
+    events: list[tuple[str, dict[str, str]]] = [
+        (topic, {"cleanup.policy": "delete"}) for topic in settings.event_topics
+    ]
     return [*commands, *events, (settings.results_topic, {}), (settings.dead_letters_topic, {"retention.ms": WEEK_MS})]
 
 

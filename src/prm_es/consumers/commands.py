@@ -1,0 +1,97 @@
+"""The command handler: command topics in, one commit a batch, results and dead letters out, then the offsets."""
+
+from collections.abc import Sequence
+from threading import Event
+from typing import Any, Final
+
+import structlog
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.structs import OffsetAndMetadata
+
+from prm_es.dispatch import Answer, Record, dispatch
+from prm_es.errors import Unavailable
+from prm_es.settings import Settings
+from prm_es.store.store import Store
+
+log = structlog.get_logger()
+
+BATCH: Final = 500
+IDLE_MS: Final = 500
+
+
+def work(settings: Settings, stop: Event) -> None:
+    """Handle commands until stopped; raises Unavailable or KafkaError, with nothing acknowledged."""
+    with Store(settings) as store:
+        consumer = _consumer(settings)
+        producer: Any = KafkaProducer(**settings.kafka_client, linger_ms=0, delivery_timeout_ms=30_000)
+        try:
+            while not stop.is_set():
+                records = _poll(consumer)
+                if records:
+                    _handle(settings, store, records, consumer, producer)
+        finally:
+            producer.close(timeout=5)
+            consumer.close()
+
+
+def group(settings: Settings) -> str:
+    """Name the consumer group of the command handlers."""
+    return f"{settings.prefix}.handlers"
+
+
+def _consumer(settings: Settings) -> Any:  # noqa: ANN401
+    return KafkaConsumer(
+        *settings.command_topics,
+        **settings.kafka_client,
+        group_id=group(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="none",  # a group's first start is handled below; anything else is an alarm
+        allow_auto_create_topics=False,
+        max_poll_records=BATCH,
+        fetch_max_wait_ms=100,
+        session_timeout_ms=10_000,
+        heartbeat_interval_ms=1_000,
+    )
+
+
+def _poll(consumer: Any) -> list[Record]:  # noqa: ANN401
+    try:
+        polled = consumer.poll(timeout_ms=IDLE_MS)
+    except NoOffsetForPartitionError:
+        new = [partition for partition in consumer.assignment() if consumer.committed(partition) is None]
+        consumer.seek_to_beginning(*new)
+        return []
+    except OffsetOutOfRangeError as error:
+        raise Unavailable(
+            "commands were deleted before they were handled (the committed offset is out of range): "
+            f"{error}. Decide what to do about them, then set the group's offsets"
+        ) from error
+    return [
+        Record(record.topic, record.partition, record.offset, record.headers, record.value)
+        for records in polled.values()
+        for record in records
+    ]
+
+
+def _handle(settings: Settings, store: Store, records: Sequence[Record], consumer: Any, producer: Any) -> None:  # noqa: ANN401
+    answers = dispatch(store, records)
+    _produce(settings, producer, answers)
+    consumer.commit(_next_offsets(records))
+    log.debug("commands.handled", records=len(records))
+
+
+def _produce(settings: Settings, producer: Any, answers: Sequence[Answer]) -> None:  # noqa: ANN401
+    topics = {True: settings.dead_letters_topic, False: settings.results_topic}
+    futures = [
+        producer.send(topics[answer.dead], answer.value, key=answer.key, headers=list(answer.headers))
+        for answer in answers
+    ]
+    producer.flush()
+    for future in futures:
+        future.get(timeout=0)
+
+
+def _next_offsets(records: Sequence[Record]) -> dict[Any, Any]:
+    last = {TopicPartition(record.topic, record.partition): record.offset for record in records}
+    return {partition: OffsetAndMetadata(offset + 1, "", -1) for partition, offset in last.items()}

@@ -1,0 +1,12 @@
+"""Which partition a key goes to: murmur2, as Java's clients do, so that every language agrees."""
+
+from uuid import UUID
+
+from kafka.partitioner import murmur2
+
+from prm_es.settings import PARTITIONS
+
+
+def partition_of(subject: UUID) -> int:
+    """Give the partition of an aggregate's messages, in any of its topics."""
+    return int((murmur2(str(subject).encode()) & 0x7FFFFFFF) % PARTITIONS)
