@@ -1,6 +1,6 @@
 """What every aggregate is made of: messages, refusals, facts, and the checks that all commands share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
@@ -61,6 +61,12 @@ def invalid(field_name: str, code: str, message: str) -> Refused:
     return Refused("command.invalid", f"{field_name}: {message}", (FieldError(field_name, code, message),))
 
 
+def required(names: Iterable[str]) -> Refused:
+    """Refuse a command that leaves out what its sender must give here."""
+    errors = tuple(FieldError(name, "missing", "is required") for name in names)
+    return Refused("command.invalid", f"missing: {', '.join(error.field for error in errors)}", errors)
+
+
 # Facts
 
 
@@ -100,7 +106,7 @@ class State(Protocol):
     """What dispatch and the shared checks ask of any aggregate's state."""
 
     @property
-    def status(self) -> str: ...  # noqa: D102
+    def status(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ class Aggregate:
 
 
 def authorise(aggregate: Aggregate, state: State, command: Command, facts: Facts) -> Refused | None:
-    """Say why this actor may not send this command for this aggregate: by role, existence, organisation, in that order."""
+    """Say why this actor may not send this command here: by role, then existence, then organisation."""
     role = facts.actor.role
     if not may(role, command.NAME):
         return Refused("actor.forbidden", f"{role} may not send {command.NAME}")
@@ -173,3 +179,11 @@ def _acts_for(actor: Actor, partner_id: UUID, facts: Facts) -> bool:
 def on_behalf(facts: Facts) -> bool:
     """Tell whether an import speaks: it may leave out what others must give."""
     return facts.actor.role is Role.INTEGRATION
+
+
+def check_product_lines(field_name: str, lines: Iterable[str], facts: Facts) -> Refused | None:
+    """Say which product line the policy does not know; a policy without any knows all."""
+    known = facts.policy.product_lines
+    if known and not set(lines) <= set(known):
+        return invalid(field_name, "unknown_product_line", "not a product line of the policy")
+    return None

@@ -4,7 +4,7 @@ A wire type is "prm." and the name that the class declares. Old event types are 
 functions of the event's data alone; what is stored is never rewritten.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -24,12 +24,11 @@ AGGREGATES: Final[Mapping[str, Aggregate]] = {
 COMMANDS: Final[Mapping[str, type[Command]]] = {
     PREFIX + command.NAME: command for aggregate in AGGREGATES.values() for command in aggregate.table
 }
-# The newest version of every event type; the policy's stream has no commands.
-EVENTS: Final[Mapping[str, type[Event]]] = {
-    PREFIX + event.TYPE: event
-    for events in (*(aggregate.events for aggregate in AGGREGATES.values()), (PolicyLoaded,))
-    for event in events
-}
+_STORED: Final[Sequence[type[Event]]] = (
+    *(event for aggregate in AGGREGATES.values() for event in aggregate.events),
+    PolicyLoaded,  # its stream has no commands
+)
+EVENTS: Final[Mapping[str, type[Event]]] = {PREFIX + event.TYPE: event for event in _STORED}
 # Old wire type -> function that turns its data into the data of the newest type of the same name.
 UPCASTS: Final[Mapping[str, Upcast]] = {}
 
@@ -44,8 +43,8 @@ _SENTENCES: Final = {
 
 def wire_type(message: Command | Event | type[Command] | type[Event]) -> str:
     """Give the type attribute of a message."""
-    name: str = message.NAME if hasattr(message, "NAME") else message.TYPE  # type: ignore[union-attr]
-    return PREFIX + name
+    kind = message if isinstance(message, type) else type(message)
+    return PREFIX + (kind.NAME if issubclass(kind, Command) else kind.TYPE)
 
 
 def aggregate_of(wire: str) -> str:

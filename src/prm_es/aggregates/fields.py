@@ -4,7 +4,8 @@
 under the key of the "aggregate" (free text), or, when the customer or tax id is an individual's, under that person's.
 """
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -12,7 +13,7 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from babel.core import get_global
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from stdnum.br import cnpj, cpf
 from stdnum.exceptions import ValidationError as TaxIdError
@@ -22,7 +23,7 @@ from stdnum.util import get_cc_module
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """How a field is encrypted in the log: under the key of a "person", the "aggregate", or the individual "customer"."""
+    """How a field is encrypted in the log: under the key of a "person", the "aggregate" or an individual "customer"."""
 
     under: str
 
@@ -66,13 +67,23 @@ Domain = Annotated[
 ]
 
 
+def _exact(number: object) -> object:
+    """Refuse a JSON number that a double cannot hold: it would be stored as another one."""
+    if isinstance(number, float) and len(Decimal(repr(number)).as_tuple().digits) > sys.float_info.dig:
+        raise PydanticCustomError("number_inexact", "more than 15 digits must be given as text")
+    return number
+
+
+Exact = Annotated[Decimal, Field(allow_inf_nan=False), BeforeValidator(_exact)]
+
+
 # Codes
 
 
 @cache
 def currencies() -> frozenset[str]:
     """Give the ISO 4217 codes that are legal tender somewhere today."""
-    territories: dict[str, Iterable[tuple[str, object, object, bool]]] = get_global("territory_currencies")
+    territories: Mapping[str, Iterable[tuple[str, object, object, bool]]] = get_global("territory_currencies")
     return frozenset(
         code for history in territories.values() for code, _start, end, tender in history if end is None and tender
     )
@@ -87,7 +98,7 @@ def countries() -> frozenset[str]:
 @cache
 def minor_units(currency: str) -> int:
     """Give the number of decimals of a currency, 2 if it has no rule of its own."""
-    fractions: dict[str, tuple[int, ...]] = get_global("currency_fractions")
+    fractions: Mapping[str, tuple[int, ...]] = get_global("currency_fractions")
     return fractions.get(currency, fractions["DEFAULT"])[0]
 
 
@@ -127,7 +138,7 @@ class GivenMoney(Money):
     """Money at the door: not negative, in a currency in use, with no more decimals than that currency has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    amount: Annotated[Decimal, Field(ge=0, max_digits=18, allow_inf_nan=False)]
+    amount: Annotated[Exact, Field(ge=0, max_digits=18)]
     currency: Currency
 
     @model_validator(mode="after")

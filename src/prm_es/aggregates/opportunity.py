@@ -9,20 +9,37 @@ A seller changes only what it owns or opened.
 An import may open in any stage, closed ones too, and leave out what others must give: the event names it in `missing`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, ClassVar, Final, Literal
+from functools import reduce
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from prm_es.aggregates.base import NONE, Aggregate, Command, Decision, Event, Facts, Needs
+from prm_es.aggregates.base import (
+    NONE,
+    Aggregate,
+    Command,
+    Decision,
+    Event,
+    Facts,
+    FieldError,
+    Needs,
+    Refused,
+    check_product_lines,
+    check_state,
+    invalid,
+    on_behalf,
+    required,
+)
 from prm_es.aggregates.fields import (
     BusinessProblem,
     Contact,
     Customer,
+    Exact,
     FreeText,
     GivenContact,
     GivenCustomer,
@@ -33,6 +50,9 @@ from prm_es.aggregates.fields import (
     Stored,
     Text,
 )
+from prm_es.messages import PARTNER_ROLES, Actor, Role, utc_text
+
+FULL: Final = 100
 
 # Values
 
@@ -76,7 +96,7 @@ class GivenProduct(Product):
     model_config = Command.model_config
     line: Reference
     name: Text | None = None
-    quantity: Annotated[Decimal, Field(gt=0, max_digits=15, decimal_places=3, allow_inf_nan=False)] | None = None
+    quantity: Annotated[Exact, Field(gt=0, max_digits=15, decimal_places=3)] | None = None
 
     def stored(self) -> Product:
         return Product(line=self.line, name=self.name, quantity=self.quantity)
@@ -119,7 +139,7 @@ class Share(Stored):
 
 class GivenShare(Share):
     model_config = Command.model_config
-    percent: Annotated[Decimal, Field(gt=0, le=100, max_digits=5, decimal_places=2, allow_inf_nan=False)]
+    percent: Annotated[Exact, Field(gt=0, le=100, max_digits=5, decimal_places=2)]
 
 
 # Commands
@@ -467,11 +487,95 @@ class Opportunity:
     closed_at: datetime | None = None
 
 
-# EVOLVE
+# Fields that details_changed carries, and those of them that the state knows only as given or not.
+_DETAILS: Final = (
+    "name",
+    "external_id",
+    "customer",
+    "contact",
+    "deal_type",
+    "products",
+    "business_problem",
+    "price_proposed",
+    "contract_in_progress",
+    "competitors",
+)
+_SEALED: Final = frozenset({"customer", "contact", "business_problem"})
 
 
 def evolve(state: Opportunity, event: Event) -> Opportunity:
-    raise NotImplementedError
+    """Give the opportunity after the event."""
+    match event:
+        case Opened():
+            return _opened(event)
+        case StageChanged():
+            due = event.next_action.due_on if event.next_action else state.next_action_due
+            return replace(state, stage=event.stage, category=event.category, next_action_due=due)
+        case Won() | Lost():
+            return replace(state, status=event.stage, closed_at=event.closed_at, override=None)
+        case Reopened():
+            return replace(state, status="open", category=event.category, closed_at=None)
+        case PartnerAdded() | PartnerRemoved() | PartnerOfRecordChanged():
+            return _with_partner(state, event)
+        case CreditSplitSet():
+            return replace(state, credit={**state.credit, event.type: event.shares})
+        case _:
+            return _with_details(state, event)
+
+
+def _with_details(state: Opportunity, event: Event) -> Opportunity:
+    match event:
+        case DetailsChanged():
+            return replace(state, **_known(event, event.changed))
+        case AmountChanged():
+            return replace(state, amount=event.amount)
+        case CloseDateChanged():
+            return replace(state, expected_close_on=event.expected_close_on)
+        case NextActionSet():
+            return replace(state, next_action_due=event.due_on)
+        case NextActionCompleted():
+            return replace(state, next_action_due=None)
+        case ForecastOverridden():
+            return replace(state, override=event.category)
+        case OwnerAssigned():
+            return replace(state, owner=event.owner)
+        case _:
+            return state
+
+
+def _known(event: _Details, names: Iterable[str]) -> dict[str, Any]:
+    values = {name: getattr(event, name) for name in _DETAILS if name in names}
+    return {name: value is not None if name in _SEALED else value for name, value in values.items()}
+
+
+def _opened(event: Opened) -> Opportunity:
+    return Opportunity(
+        status="open",
+        stage=event.stage,
+        category=event.category,
+        lead_id=event.lead_id,
+        partner_id=event.partner_id,
+        partners={event.partner_id: frozenset({event.partner_role})},
+        opened_by=event.opened_by,
+        owner=event.owner,
+        amount=event.amount,
+        expected_close_on=event.expected_close_on,
+        next_action_due=event.next_action.due_on if event.next_action else None,
+        **_known(event, _DETAILS),
+    )
+
+
+def _with_partner(state: Opportunity, event: PartnerAdded | PartnerRemoved | PartnerOfRecordChanged) -> Opportunity:
+    held = state.partners.get(event.partner_id, frozenset())
+    match event:
+        case PartnerAdded():
+            return replace(state, partners={**state.partners, event.partner_id: held | {event.role}})
+        case PartnerRemoved():
+            left = {partner: roles for partner, roles in state.partners.items() if partner != event.partner_id}
+            return replace(state, partners=left)
+        case PartnerOfRecordChanged():
+            partners = {**state.partners, event.partner_id: held or frozenset({event.role})}
+            return replace(state, partner_id=event.partner_id, partners=partners)
 
 
 # Decisions
@@ -499,8 +603,426 @@ TABLE: Final[Mapping[type[Command], Sequence[str]]] = {
 }
 
 
+# What a stage needs on entry, in the order of the stages.
+ENTRY: Final[Mapping[str, Sequence[str]]] = {
+    "prospect": (),
+    "qualified": ("contact", "amount", "expected_close_on", "business_problem"),
+    "technical_validation": ("products",),
+    "business_validation": ("price_proposed",),
+    "committed": ("contract_in_progress",),
+}
+_ORDER: Final = tuple(ENTRY)
+_OWNERS_SIDE: Final = (ChangeStage, ChangeDetails, SetNextAction, CompleteNextAction)
+
+
 def decide(state: Opportunity, command: Command, facts: Facts) -> Decision:
-    raise NotImplementedError
+    """Answer a command; who may send it has been checked before, by `authorise`, but for what a seller owns."""
+    if refused := _seller_refused(state, command, facts.actor):
+        return refused
+    if refused := check_state(TABLE, state.status, command):
+        return refused
+    return _DECISIONS[type(command)](state, command, facts)
+
+
+def _seller_refused(state: Opportunity, command: Command, actor: Actor) -> Refused | None:
+    if (
+        actor.role is not Role.SELLER
+        or not isinstance(command, _OWNERS_SIDE)
+        or actor.id in (state.owner, state.opened_by)
+    ):
+        return None
+    return Refused("actor.forbidden", f"a seller may send {command.NAME} for what it owns or opened only")
+
+
+# Opening
+
+
+def _open(_state: Opportunity, command: Open, facts: Facts) -> Decision:
+    closed = command.stage in ("won", "lost")
+    refused = (
+        _partner_refused(command.partner_id, facts)
+        or _closing_refused(command, facts, closed=closed)
+        or _given_refused(command, facts, closed=closed)
+        or _owner_refused(command.owner, facts)
+    )
+    if refused:
+        return refused
+    missing = tuple(name for name in ("name", "customer", "deal_type") if getattr(command, name) is None)
+    lacking: tuple[str, ...] = ()
+    if not closed:
+        missing += ("next_action",) if command.next_action is None else ()
+        lacking = _lacking(command, "prospect", command.stage)
+    if on_behalf(facts):
+        missing += lacking if command.owner or facts.actor.on_behalf_of else (*lacking, "owner")
+    elif missing:
+        return required(missing)
+    elif lacking:
+        return _entry_refused(lacking)
+    opened = _as_opened(command, facts, "prospect" if closed else command.stage, missing)
+    return (opened, _closed_at_once(command, facts)) if closed else (opened,)
+
+
+def _as_opened(command: Open, facts: Facts, stage: str, missing: tuple[str, ...]) -> Opened:
+    person = facts.actor.on_behalf_of if on_behalf(facts) else facts.actor.id
+    return Opened(
+        **_details(command),
+        **_snapshot(stage, facts),
+        partner_id=command.partner_id,
+        partner_role=command.partner_role,
+        opened_by=person or facts.actor.id,
+        owner=command.owner or person,
+        lead_id=command.lead_id,
+        amount=command.amount.stored() if command.amount else None,
+        expected_close_on=command.expected_close_on,
+        next_action=command.next_action.stored() if command.next_action else None,
+        note=command.note,
+        missing=missing,
+    )
+
+
+def _closed_at_once(command: Open, facts: Facts) -> Event:
+    shared = {
+        **_snapshot(command.stage, facts),
+        "previous": "prospect",
+        "closed_on": command.closed_on or facts.today,
+        "closed_at": facts.now,
+        "amount": command.amount.stored() if command.amount else None,
+    }
+    if command.stage == "won":
+        needed = ("amount", "order_reference", "closed_on")
+        missing = tuple(name for name in needed if getattr(command, name) is None)
+        return Won(**shared, order_reference=command.order_reference, missing=missing)
+    missing = ("reason",) if command.lost_reason is None else ()
+    if command.lost_reason == "competitor" and command.lost_to is None:
+        missing = ("competitor",)
+    return Lost(**shared, reason=command.lost_reason, competitor=command.lost_to, missing=missing)
+
+
+def _closing_refused(command: Open, facts: Facts, *, closed: bool) -> Refused | None:
+    if closed and not on_behalf(facts):
+        return invalid("stage", "closed", "only an import may open what is closed")
+    for name in ("closed_on", "order_reference", "lost_reason", "lost_to"):
+        if not closed and getattr(command, name) is not None:
+            return invalid(name, "not_closed", "is for an import of what is closed")
+    return _closed_on_refused(command.closed_on, facts)
+
+
+# Stages
+
+
+def _change_stage(state: Opportunity, command: ChangeStage, facts: Facts) -> Decision:
+    if command.stage == state.stage:
+        return ()
+    backwards = _ORDER.index(command.stage) < _ORDER.index(state.stage)
+    missing: tuple[str, ...] = ()
+    if backwards and command.reason is None:
+        missing = ("reason",)
+    if not backwards and command.next_action is None:
+        missing = ("next_action",)
+    lacking = _lacking(state, state.stage, command.stage)
+    if on_behalf(facts):
+        missing += lacking
+    elif missing:
+        return required(missing)
+    elif lacking:
+        return _entry_refused(lacking)
+    changed = StageChanged(
+        **_snapshot(command.stage, facts),
+        previous=state.stage,
+        backwards=backwards,
+        reason=command.reason,
+        next_action=command.next_action.stored() if command.next_action else None,
+        missing=missing,
+    )
+    return (changed,)
+
+
+def _lacking(holder: Opportunity | Open, after: str, until: str) -> tuple[str, ...]:
+    """Give the entry fields that are not there, of the stages after one and up to another."""
+    stages = _ORDER[_ORDER.index(after) + 1 : _ORDER.index(until) + 1]
+    return tuple(name for stage in stages for name in ENTRY[stage] if not _filled(holder, name))
+
+
+def _filled(holder: Opportunity | Open, name: str) -> bool:
+    if name == "products":
+        return bool(holder.products) and all(product.quantity is not None for product in holder.products)
+    return bool(getattr(holder, name))
+
+
+def _entry_refused(lacking: tuple[str, ...]) -> Refused:
+    errors = tuple(FieldError(name, "missing", "is needed in this stage") for name in lacking)
+    return Refused("opportunity.entry_fields_missing", f"the stage needs {', '.join(lacking)}", errors)
+
+
+def _snapshot(stage: str, facts: Facts) -> dict[str, Any]:
+    numbers = facts.policy.opportunity.stages[stage]
+    return {
+        "stage": stage,
+        "probability": numbers.probability,
+        "category": numbers.category,
+        "policy_version": facts.policy.version,
+    }
+
+
+# Closing
+
+
+def _win(state: Opportunity, command: Win, facts: Facts) -> Decision:
+    missing = tuple(name for name in ("final_amount", "order_reference") if getattr(command, name) is None)
+    if missing and not on_behalf(facts):
+        return required(missing)
+    if refused := _closed_on_refused(command.closed_on, facts):
+        return refused
+    won = Won(
+        **_snapshot("won", facts),
+        previous=state.stage,
+        closed_on=command.closed_on or facts.today,
+        closed_at=facts.now,
+        amount=command.final_amount.stored() if command.final_amount else None,
+        order_reference=command.order_reference,
+        note=command.note,
+        missing=missing,
+    )
+    return (won,)
+
+
+def _lose(state: Opportunity, command: Lose, facts: Facts) -> Decision:
+    missing = ("competitor",) if command.reason == "competitor" and command.competitor is None else ()
+    if missing and not on_behalf(facts):
+        return required(missing)
+    if refused := _closed_on_refused(command.closed_on, facts):
+        return refused
+    lost = Lost(
+        **_snapshot("lost", facts),
+        previous=state.stage,
+        closed_on=command.closed_on or facts.today,
+        closed_at=facts.now,
+        reason=command.reason,
+        competitor=command.competitor,
+        amount=state.amount,
+        note=command.note,
+        missing=missing,
+    )
+    return (lost,)
+
+
+def _closed_on_refused(closed_on: date | None, facts: Facts) -> Refused | None:
+    if closed_on is not None and closed_on > facts.today:
+        return invalid("closed_on", "future", "lies in the future")
+    return None
+
+
+def _reopen(state: Opportunity, command: Reopen, facts: Facts) -> Decision:
+    if state.closed_at is not None and facts.now > state.closed_at + facts.policy.opportunity.reopen_within:
+        return Refused("opportunity.reopen_too_late", f"it was closed at {utc_text(state.closed_at)}")
+    return (Reopened(**_snapshot(state.stage, facts), previous=state.status, reason=command.reason),)
+
+
+# Details
+
+
+def _change_details(state: Opportunity, command: ChangeDetails, facts: Facts) -> Decision:
+    given = command.model_fields_set
+    cleared = tuple(
+        name for name in ("name", "customer", "deal_type") if name in given and getattr(command, name) is None
+    )
+    if cleared:
+        return required(cleared)
+    if refused := _given_refused(command, facts, closed=False):
+        return refused
+    events = tuple(_changes(state, command, given))
+    lacked = _lacking(state, "prospect", state.stage)
+    lacking = tuple(
+        name for name in _lacking(reduce(evolve, events, state), "prospect", state.stage) if name not in lacked
+    )
+    return _entry_refused(lacking) if lacking and not on_behalf(facts) else events
+
+
+def _changes(state: Opportunity, command: ChangeDetails, given: set[str]) -> Iterator[Event]:
+    details = _details(command)
+    changed = tuple(name for name in _DETAILS if name in given and _differs(state, name, details[name]))
+    if changed:
+        yield DetailsChanged(**{name: details[name] for name in changed}, changed=changed)
+    amount = command.amount.stored() if command.amount else None
+    if "amount" in given and amount != state.amount:
+        yield AmountChanged(amount=amount, previous=state.amount)
+    close = command.expected_close_on
+    if "expected_close_on" in given and close != state.expected_close_on:
+        yield CloseDateChanged(expected_close_on=close, previous=state.expected_close_on)
+
+
+def _differs(state: Opportunity, name: str, value: object) -> bool:
+    """Compare with what is known; what is sealed in the log cannot be compared: given, it counts as changed."""
+    if name in _SEALED:
+        return value is not None or bool(getattr(state, name))
+    return bool(value != getattr(state, name))
+
+
+def _details(given: _GivenDetails) -> dict[str, Any]:
+    return {
+        "name": given.name,
+        "external_id": given.external_id,
+        "customer": given.customer.stored() if given.customer else None,
+        "contact": given.contact.stored() if given.contact else None,
+        "deal_type": given.deal_type,
+        "products": tuple(product.stored() for product in given.products),
+        "business_problem": given.business_problem,
+        "price_proposed": given.price_proposed.stored() if given.price_proposed else None,
+        "contract_in_progress": given.contract_in_progress,
+        "competitors": tuple(dict.fromkeys(given.competitors)),
+    }
+
+
+def _given_refused(given: _GivenDetails, facts: Facts, *, closed: bool) -> Refused | None:
+    if refused := check_product_lines("products", (product.line for product in given.products), facts):
+        return refused
+    if given.expected_close_on is not None and given.expected_close_on < facts.today and not closed:
+        return invalid("expected_close_on", "past", "lies in the past")
+    return None
+
+
+# Work
+
+
+def _set_next_action(_state: Opportunity, command: SetNextAction, _facts: Facts) -> Decision:
+    return (NextActionSet(text=command.text, due_on=command.due_on, owner=command.owner),)
+
+
+def _complete_next_action(state: Opportunity, command: CompleteNextAction, _facts: Facts) -> Decision:
+    if state.next_action_due is None:
+        return ()
+    return (NextActionCompleted(due_on=state.next_action_due, note=command.note),)
+
+
+def _override_forecast(state: Opportunity, command: OverrideForecast, _facts: Facts) -> Decision:
+    if command.category == state.override:
+        return ()
+    own = state.category or ""
+    return (ForecastOverridden(category=command.category, stage_category=own, reason=command.reason),)
+
+
+def _log_activity(_state: Opportunity, command: LogActivity, facts: Facts) -> Decision:
+    if refused := _visibility_refused(command.visibility, facts):
+        return refused
+    happened_on = command.happened_on or facts.today
+    if happened_on > facts.today:
+        return invalid("happened_on", "future", "lies in the future")
+    activity = ActivityLogged(
+        kind=command.kind, summary=command.summary, happened_on=happened_on, visibility=command.visibility
+    )
+    return (activity,)
+
+
+def _comment(_state: Opportunity, command: Comment, facts: Facts) -> Decision:
+    if refused := _visibility_refused(command.visibility, facts):
+        return refused
+    return (Commented(text=command.text, visibility=command.visibility),)
+
+
+def _visibility_refused(visibility: str, facts: Facts) -> Refused | None:
+    if visibility == "internal" and facts.actor.role in PARTNER_ROLES:
+        return invalid("visibility", "vendor_only", "internal is for the vendor's own people")
+    return None
+
+
+def _request_help(_state: Opportunity, command: RequestHelp, _facts: Facts) -> Decision:
+    return (HelpRequested(topic=command.topic, note=command.note),)
+
+
+def _assign_owner(state: Opportunity, command: AssignOwner, facts: Facts) -> Decision:
+    if command.owner == state.owner:
+        return ()
+    if refused := _owner_refused(command.owner, facts):
+        return refused
+    return (OwnerAssigned(owner=command.owner, previous=state.owner),)
+
+
+def _owner_refused(owner: str | None, facts: Facts) -> Refused | None:
+    """Keep a partner from handing work to people outside its registered users; without any, nothing is known."""
+    actor = facts.actor
+    if owner is None or owner == actor.id or actor.role not in PARTNER_ROLES:
+        return None
+    own = facts.partners.get(UUID(actor.org))
+    if own is not None and own.users and not own.has_active_user(owner):
+        return Refused("opportunity.owner_outside_organisation", "the owner is not an active user of the partner")
+    return None
+
+
+# Partners and credit
+
+
+def _partner_refused(partner_id: UUID, facts: Facts) -> Refused | None:
+    partner = facts.partners.get(partner_id)
+    if partner is None or partner.status == NONE:
+        return Refused("partner.not_found", "there is no partner with this id")
+    if partner.status != "active" and not on_behalf(facts):
+        return Refused("partner.not_active", f"the partner is {partner.status}")
+    return None
+
+
+def _add_partner(state: Opportunity, command: AddPartner, facts: Facts) -> Decision:
+    if command.role in state.partners.get(command.partner_id, ()):
+        return ()
+    if refused := _partner_refused(command.partner_id, facts):
+        return refused
+    return (PartnerAdded(partner_id=command.partner_id, role=command.role),)
+
+
+def _remove_partner(state: Opportunity, command: RemovePartner, _facts: Facts) -> Decision:
+    partner_id = command.partner_id
+    if partner_id == state.partner_id:
+        return Refused(
+            "opportunity.partner_of_record", "the partner of record cannot be removed before another is named"
+        )
+    if partner_id not in state.partners:
+        return ()
+    if any(share.partner_id == partner_id for shares in state.credit.values() for share in shares):
+        return Refused("opportunity.partner_has_credit", "the partner holds a share of the credit; set the split first")
+    return (PartnerRemoved(partner_id=partner_id),)
+
+
+def _change_partner_of_record(state: Opportunity, command: ChangePartnerOfRecord, facts: Facts) -> Decision:
+    if state.partner_id is None or command.partner_id == state.partner_id:
+        return ()
+    if refused := _partner_refused(command.partner_id, facts):
+        return refused
+    changed = PartnerOfRecordChanged(partner_id=command.partner_id, previous=state.partner_id, reason=command.reason)
+    return (changed,)
+
+
+def _set_credit_split(state: Opportunity, command: SetCreditSplit, _facts: Facts) -> Decision:
+    percents = {share.partner_id: share.percent for share in command.shares}
+    if len(percents) < len(command.shares):
+        return invalid("shares", "duplicate", "each partner may stand once")
+    if not percents.keys() <= state.partners.keys():
+        return Refused("opportunity.partner_not_attached", "credit is for attached partners only")
+    if sum(percents.values()) != FULL:
+        return Refused("opportunity.credit_split_sum", "the shares must add up to 100.00")
+    if percents == {share.partner_id: share.percent for share in state.credit.get(command.type, ())}:
+        return ()
+    shares = tuple(Share(partner_id=partner_id, percent=percent) for partner_id, percent in percents.items())
+    return (CreditSplitSet(type=command.type, shares=shares),)
+
+
+_DECISIONS: Final[Mapping[type[Command], Callable[[Opportunity, Any, Facts], Decision]]] = {
+    Open: _open,
+    ChangeStage: _change_stage,
+    ChangeDetails: _change_details,
+    SetNextAction: _set_next_action,
+    CompleteNextAction: _complete_next_action,
+    OverrideForecast: _override_forecast,
+    LogActivity: _log_activity,
+    Comment: _comment,
+    RequestHelp: _request_help,
+    AssignOwner: _assign_owner,
+    AddPartner: _add_partner,
+    RemovePartner: _remove_partner,
+    ChangePartnerOfRecord: _change_partner_of_record,
+    SetCreditSplit: _set_credit_split,
+    Win: _win,
+    Lose: _lose,
+    Reopen: _reopen,
+}
 
 
 def needs(state: Opportunity, command: Command) -> Needs:

@@ -12,18 +12,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from prm_es.aggregates.base import NONE, Aggregate, Command, Decision, Event, Facts, Needs
+from prm_es.aggregates.base import (
+    NONE,
+    Aggregate,
+    Command,
+    Decision,
+    Event,
+    Facts,
+    FieldError,
+    Needs,
+    Refused,
+    check_product_lines,
+    check_state,
+    invalid,
+    on_behalf,
+    required,
+)
 from prm_es.aggregates.fields import (
     Contact,
     Country,
     Currency,
     Domain,
     Email,
+    Exact,
     FreeText,
     GivenContact,
     GivenTaxId,
@@ -34,6 +50,10 @@ from prm_es.aggregates.fields import (
     TaxId,
     Text,
 )
+from prm_es.messages import utc_text
+
+MONTHS: Final = 12
+FULL: Final = 100
 
 # Values
 
@@ -56,7 +76,7 @@ UserRole = Literal["partner_admin", "partner_rep"]
 Metric = Literal["won_amount", "won_count", "registered_amount", "registered_count", "new_customers", "activities"]
 Period = Annotated[str, StringConstraints(pattern=r"^20[0-9]{2}(-Q[1-4]|-(0[1-9]|1[0-2]))?$")]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
-Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=5, decimal_places=2, allow_inf_nan=False)]
+Percent = Annotated[Exact, Field(ge=0, le=100, max_digits=5, decimal_places=2)]
 
 
 class Capacity(Stored):
@@ -270,7 +290,7 @@ class SetGoal(Command):
     goal_id: UUID
     metric: Metric
     period: Period
-    target: Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=4, allow_inf_nan=False)]
+    target: Annotated[Exact, Field(gt=0, max_digits=18, decimal_places=4)]
     currency: Currency | None = None
     product_line: Reference | None = None
     owner: Reference | None = None
@@ -501,6 +521,11 @@ class UserDeactivated(Event):
     user_id: str
 
 
+# Refusals that need nothing of the case
+
+NO_USER: Final = Refused("partner.user_unknown", "the partner has no user with this user_id")
+
+
 # State
 
 
@@ -561,11 +586,116 @@ def tax_keys_held(state: Partner) -> frozenset[str]:
     return frozenset() if state.status in (NONE, "terminated") else frozenset(state.tax_keys)
 
 
-# EVOLVE
+_STATUS: Final[Mapping[type[Event], str]] = {
+    Invited: "invited",
+    ApplicationSubmitted: "applied",
+    InvitationDeclined: "declined",
+    ReviewStarted: "under_review",
+    Approved: "approved",
+    Rejected: "rejected",
+    OnboardingStarted: "onboarding",
+    Activated: "active",
+    Suspended: "suspended",
+    Reinstated: "active",
+    Terminated: "terminated",
+}
+_PROFILE: Final = ("legal_name", "trade_name", "tax_ids", "country", "domains", "types", "parent", "external_id")
 
 
 def evolve(state: Partner, event: Event) -> Partner:
-    raise NotImplementedError
+    """Give the partner after the event."""
+    state = replace(state, status=_STATUS.get(type(event), state.status))
+    match event:
+        case Imported():
+            return _imported(_with_profile(state, event, event.channel_manager), event)
+        case Invited():
+            return _with_profile(state, event, event.channel_manager)
+        case _Profile():
+            return _with_profile(state, event, state.channel_manager)
+        case UserInvited() | UserRoleChanged() | UserDeactivated():
+            return replace(state, users=_with_user(state.users, event))
+        case GoalSet() | GoalWithdrawn():
+            return replace(state, goals=_with_goal(state.goals, event))
+        case Rejected():
+            return replace(state, rejected_at=event.rejected_at)
+        case OnboardingStarted():
+            return replace(state, tasks=event.tasks)
+        case OnboardingTaskCompleted():
+            return replace(state, tasks_done=state.tasks_done | {event.task})
+        case _:
+            return _with_terms(state, event)
+
+
+def _with_terms(state: Partner, event: Event) -> Partner:
+    match event:
+        case ChannelManagerAssigned():
+            return replace(state, channel_manager=event.channel_manager)
+        case TerritoriesSet():
+            return replace(state, territories=event.territories)
+        case CapacitySet():
+            return replace(state, capacity=Capacity(**event.model_dump()))
+        case TierChanged():
+            return replace(state, tier=event.tier)
+        case AuthorisationGranted():
+            return replace(state, authorisations={**state.authorisations, event.product_line: event.valid_to})
+        case AuthorisationRevoked():
+            left = {line: to for line, to in state.authorisations.items() if line != event.product_line}
+            return replace(state, authorisations=left)
+        case AgreementSigned():
+            return replace(state, agreement=Agreement(**event.model_dump()))
+        case PlacedOnNotice() | NoticeCleared():
+            return replace(state, on_notice=isinstance(event, PlacedOnNotice))
+        case _:
+            return state
+
+
+def _with_profile(state: Partner, event: _Profile, channel_manager: str | None) -> Partner:
+    changed = (
+        event.changed if isinstance(event, ProfileUpdated) else [name for name in _PROFILE if getattr(event, name)]
+    )
+    values = {name: getattr(event, name) for name in _PROFILE if name in changed}
+    if "tax_ids" in changed:
+        values["tax_keys"] = event.tax_keys
+    return replace(state, channel_manager=channel_manager, **values)
+
+
+def _imported(state: Partner, event: Imported) -> Partner:
+    return replace(
+        state,
+        status=event.status,
+        rejected_at=event.imported_at if event.status == "rejected" else None,
+        territories=event.territories,
+        tier=event.tier,
+        capacity=event.capacity or Capacity(),
+        authorisations={given.product_line: given.valid_to for given in event.authorisations},
+        agreement=event.agreement,
+        users={user.user_id: Member(user.role, user.status) for user in event.users},
+        on_notice=event.on_notice,
+    )
+
+
+def _with_user(
+    users: Mapping[str, Member], event: UserInvited | UserRoleChanged | UserDeactivated
+) -> Mapping[str, Member]:
+    match event:
+        case UserInvited():
+            user = Member(event.role, "active")
+        case UserRoleChanged():
+            user = replace(users[event.user_id], role=event.role)
+        case UserDeactivated():
+            user = replace(users[event.user_id], status="inactive")
+    return {**users, event.user_id: user}
+
+
+def _with_goal(goals: Mapping[UUID, Goal], event: GoalSet | GoalWithdrawn) -> Mapping[UUID, Goal]:
+    others = {goal_id: goal for goal_id, goal in goals.items() if goal_id != event.goal_id}
+    if isinstance(event, GoalWithdrawn):
+        return others
+    return {**others, event.goal_id: _goal(event)}
+
+
+def _goal(goal: GoalSet | SetGoal) -> Goal:
+    return Goal(goal.metric, goal.period, goal.target, goal.currency, goal.product_line, goal.owner, goal.distribution)
 
 
 # Decisions
@@ -615,7 +745,311 @@ TABLE: Final[Mapping[type[Command], Sequence[str]]] = {
 
 
 def decide(state: Partner, command: Command, facts: Facts) -> Decision:
-    raise NotImplementedError
+    """Answer a command; who may send it has been checked before, by `authorise`."""
+    if refused := check_state(TABLE, state.status, command):
+        return refused
+    return _DECISIONS[type(command)](state, command, facts)
+
+
+# Coming in
+
+
+def _invite(_state: Partner, command: Invite, facts: Facts) -> Decision:
+    if refused := _profile_refused(command, facts):
+        return refused
+    return (Invited(**_profile(command), channel_manager=command.channel_manager, note=command.note),)
+
+
+def _apply(state: Partner, command: Apply, facts: Facts) -> Decision:
+    if state.rejected_at is not None and state.status == "rejected":
+        again = state.rejected_at + facts.policy.partner.reapply_after
+        if facts.now < again:
+            return Refused("partner.reapply_too_early", f"a new application is possible from {utc_text(again)} on")
+    if refused := _profile_refused(command, facts):
+        return refused
+    needed = ("legal_name", "country", "types")
+    missing = tuple(name for name in needed if not getattr(command, name) and not getattr(state, name))
+    if missing and not on_behalf(facts):
+        return required(missing)
+    return (ApplicationSubmitted(**_profile(command), note=command.note, missing=missing),)
+
+
+def _import(_state: Partner, command: Import, facts: Facts) -> Decision:
+    if refused := _profile_refused(command, facts):
+        return refused
+    if len({user.user_id for user in command.users}) < len(command.users):
+        return invalid("users", "duplicate", "each user_id may stand once")
+    lines = (given.product_line for given in command.authorisations)
+    if refused := check_product_lines("authorisations", lines, facts):
+        return refused
+    missing = [name for name in ("country", "types") if not getattr(command, name)]
+    if command.status in ("active", "suspended") and command.agreement is None:
+        missing.append("agreement")
+    imported = Imported(
+        **_profile(command),
+        status=command.status,
+        imported_at=facts.now,
+        territories=command.territories,
+        tier=command.tier,
+        channel_manager=command.channel_manager,
+        capacity=Capacity(**command.capacity.model_dump()) if command.capacity else None,
+        authorisations=tuple(Authorisation(**given.model_dump()) for given in command.authorisations),
+        agreement=Agreement(**command.agreement.model_dump()) if command.agreement else None,
+        users=tuple(User(**user.model_dump()) for user in command.users),
+        on_notice=command.on_notice,
+        note=command.note,
+        missing=tuple(missing),
+    )
+    return (imported,)
+
+
+def _profile(given: _GivenProfile) -> dict[str, Any]:
+    tax_ids = tuple(dict.fromkeys(tax_id.stored() for tax_id in given.tax_ids))
+    return {
+        "legal_name": given.legal_name,
+        "trade_name": given.trade_name,
+        "tax_ids": tax_ids,
+        "tax_keys": tuple(tax_id.key for tax_id in tax_ids if not tax_id.individual),
+        "country": given.country,
+        "domains": tuple(dict.fromkeys(given.domains)),
+        "types": tuple(dict.fromkeys(given.types)),
+        "parent": given.parent,
+        "external_id": given.external_id,
+        "contact": given.contact.stored() if given.contact else None,
+    }
+
+
+def _profile_refused(given: _GivenProfile, facts: Facts) -> Refused | None:
+    for tax_id in given.tax_ids:
+        if facts.tax_owners.get(tax_id.key, facts.subject) != facts.subject:
+            return Refused(
+                "partner.duplicate",
+                "a tax id belongs to another partner",
+                (FieldError("tax_ids", "taken", "belongs to another partner"),),
+            )
+    if given.parent is None:
+        return None
+    if given.parent == facts.subject:
+        return invalid("parent", "circular", "a partner cannot be its own parent")
+    parent = facts.partners.get(given.parent)
+    # Imports of parent and child may arrive in either order.
+    if parent is None and not on_behalf(facts):
+        return invalid("parent", "unknown", "there is no partner with this id")
+    if parent is not None and parent.parent == facts.subject:
+        return invalid("parent", "circular", "that partner is a child of this one")
+    return None
+
+
+def _update_profile(state: Partner, command: UpdateProfile, facts: Facts) -> Decision:
+    given = command.model_fields_set
+    if "legal_name" in given and command.legal_name is None:
+        return required(("legal_name",))
+    if refused := _profile_refused(command, facts):
+        return refused
+    profile = _profile(command)
+    # What is sealed in the log cannot be compared: given, it counts as changed.
+    sealed = {"contact"} | ({"tax_ids"} if any(tax_id.individual for tax_id in command.tax_ids) else set())
+    changed = [
+        name
+        for name in (*_PROFILE, "contact")
+        if name in given and (name in sealed or profile[name] != getattr(state, name))
+    ]
+    if not changed:
+        return ()
+    kept = {*changed, "tax_keys"} if "tax_ids" in changed else set(changed)
+    return (ProfileUpdated(**{name: profile[name] for name in profile if name in kept}, changed=tuple(changed)),)
+
+
+# On the way to active
+
+
+def _reject(_state: Partner, command: Reject, facts: Facts) -> Decision:
+    return (Rejected(reason=command.reason, rejected_at=facts.now),)
+
+
+def _complete_task(state: Partner, command: CompleteTask, _facts: Facts) -> Decision:
+    if state.tasks and command.task not in state.tasks:
+        return invalid("task", "unknown", "not a task of this onboarding")
+    if command.task in state.tasks_done:
+        return ()
+    return (OnboardingTaskCompleted(task=command.task, note=command.note),)
+
+
+def _activate(state: Partner, _command: Activate, facts: Facts) -> Decision:
+    agreement = state.agreement
+    if agreement is not None and (agreement.valid_to is None or agreement.valid_to >= facts.today):
+        return (Activated(),)
+    if on_behalf(facts):
+        return (Activated(missing=("agreement",)),)
+    return Refused("partner.agreement_missing", "a signed agreement that is still valid is needed first")
+
+
+# Terms
+
+
+def _assign_channel_manager(state: Partner, command: AssignChannelManager, _facts: Facts) -> Decision:
+    if command.channel_manager == state.channel_manager:
+        return ()
+    return (ChannelManagerAssigned(channel_manager=command.channel_manager, previous=state.channel_manager),)
+
+
+def _set_territories(state: Partner, command: SetTerritories, _facts: Facts) -> Decision:
+    territories = tuple(dict.fromkeys(command.territories))
+    return () if territories == state.territories else (TerritoriesSet(territories=territories),)
+
+
+def _set_capacity(state: Partner, command: SetCapacity, _facts: Facts) -> Decision:
+    capacity = Capacity(open_leads=command.open_leads, live_registrations=command.live_registrations)
+    return () if capacity == state.capacity else (CapacitySet(**capacity.model_dump()),)
+
+
+def _change_tier(state: Partner, command: ChangeTier, _facts: Facts) -> Decision:
+    if command.tier == state.tier:
+        return ()
+    return (TierChanged(tier=command.tier, previous=state.tier, reason=command.reason),)
+
+
+def _grant_authorisation(state: Partner, command: GrantAuthorisation, facts: Facts) -> Decision:
+    if refused := check_product_lines("product_line", (command.product_line,), facts):
+        return refused
+    line, held = command.product_line, state.authorisations
+    if line in held and held[line] == command.valid_to:
+        return ()
+    return (AuthorisationGranted(product_line=line, valid_to=command.valid_to),)
+
+
+def _revoke_authorisation(state: Partner, command: RevokeAuthorisation, _facts: Facts) -> Decision:
+    if command.product_line not in state.authorisations:
+        return ()
+    return (AuthorisationRevoked(product_line=command.product_line, note=command.note),)
+
+
+def _sign_agreement(state: Partner, command: SignAgreement, facts: Facts) -> Decision:
+    if command.signed_on > facts.today:
+        return invalid("signed_on", "future", "lies in the future")
+    if command.valid_to is not None and command.valid_to < command.signed_on:
+        return invalid("valid_to", "order", "lies before signed_on")
+    signed = AgreementSigned(reference=command.reference, signed_on=command.signed_on, valid_to=command.valid_to)
+    return () if state.agreement == Agreement(**signed.model_dump()) else (signed,)
+
+
+def _put_on_notice(state: Partner, command: PutOnNotice, _facts: Facts) -> Decision:
+    return () if state.on_notice else (PlacedOnNotice(reason=command.reason),)
+
+
+def _clear_notice(state: Partner, command: ClearNotice, _facts: Facts) -> Decision:
+    return (NoticeCleared(note=command.note),) if state.on_notice else ()
+
+
+# Goals
+
+
+def _set_goal(state: Partner, command: SetGoal, facts: Facts) -> Decision:
+    if refused := _goal_refused(command):
+        return refused
+    if command.product_line and (refused := check_product_lines("product_line", (command.product_line,), facts)):
+        return refused
+    goal = _goal(command)
+    if state.goals.get(command.goal_id) == goal:
+        return ()
+    if any(goal_id != command.goal_id and _overlap(goal, other) for goal_id, other in state.goals.items()):
+        return Refused("partner.goal_overlaps", f"a goal for {goal.metric} covers part of {goal.period} already")
+    return (GoalSet(**command.model_dump()),)
+
+
+def _goal_refused(command: SetGoal) -> Refused | None:
+    if command.metric.endswith("_amount") != (command.currency is not None):
+        return invalid("currency", "metric", "is for metrics of an amount, and those need it")
+    if command.currency is None and command.target % 1:
+        return invalid("target", "whole", "must be a whole number for this metric")
+    if not command.distribution:
+        return None
+    if len(command.period) != len("2026") or len(command.distribution) != MONTHS:
+        return invalid("distribution", "months", "is for a year, with one percentage for each of its 12 months")
+    if sum(command.distribution) != FULL:
+        return invalid("distribution", "sum", "must add up to 100")
+    return None
+
+
+def _overlap(one: Goal, other: Goal) -> bool:
+    if (one.metric, one.product_line) != (other.metric, other.product_line):
+        return False
+    return not set(_months(one.period)).isdisjoint(_months(other.period))
+
+
+def _months(period: str) -> range:
+    """Give the months of a period, counted from the year 0."""
+    year, _, part = period.partition("-")
+    first = int(year) * MONTHS
+    if not part:
+        return range(first, first + MONTHS)
+    if part.startswith("Q"):
+        first += (int(part[1:]) - 1) * 3
+        return range(first, first + 3)
+    return range(first + int(part) - 1, first + int(part))
+
+
+def _withdraw_goal(state: Partner, command: WithdrawGoal, _facts: Facts) -> Decision:
+    if command.goal_id not in state.goals:
+        return ()
+    return (GoalWithdrawn(goal_id=command.goal_id, note=command.note),)
+
+
+# Users
+
+
+def _invite_user(state: Partner, command: InviteUser, _facts: Facts) -> Decision:
+    if state.has_active_user(command.user_id):
+        return Refused("partner.user_exists", "the partner has an active user with this user_id")
+    return (UserInvited(**command.model_dump()),)
+
+
+def _change_user_role(state: Partner, command: ChangeUserRole, _facts: Facts) -> Decision:
+    user = state.users.get(command.user_id)
+    if user is None:
+        return NO_USER
+    if user.role == command.role:
+        return ()
+    return (UserRoleChanged(user_id=command.user_id, role=command.role, previous=user.role),)
+
+
+def _deactivate_user(state: Partner, command: DeactivateUser, _facts: Facts) -> Decision:
+    user = state.users.get(command.user_id)
+    if user is None:
+        return NO_USER
+    return (UserDeactivated(user_id=command.user_id),) if user.status == "active" else ()
+
+
+_DECISIONS: Final[Mapping[type[Command], Callable[[Partner, Any, Facts], Decision]]] = {
+    Invite: _invite,
+    Apply: _apply,
+    Import: _import,
+    DeclineInvitation: lambda _state, command, _facts: (InvitationDeclined(note=command.note),),
+    StartReview: lambda _state, _command, _facts: (ReviewStarted(),),
+    Approve: lambda _state, command, _facts: (Approved(note=command.note),),
+    Reject: _reject,
+    StartOnboarding: lambda _state, command, _facts: (OnboardingStarted(tasks=tuple(dict.fromkeys(command.tasks))),),
+    CompleteTask: _complete_task,
+    Activate: _activate,
+    Suspend: lambda _state, command, _facts: (Suspended(reason=command.reason),),
+    Reinstate: lambda _state, command, _facts: (Reinstated(note=command.note),),
+    Terminate: lambda _state, command, _facts: (Terminated(reason=command.reason),),
+    UpdateProfile: _update_profile,
+    AssignChannelManager: _assign_channel_manager,
+    SetTerritories: _set_territories,
+    SetCapacity: _set_capacity,
+    ChangeTier: _change_tier,
+    GrantAuthorisation: _grant_authorisation,
+    RevokeAuthorisation: _revoke_authorisation,
+    SignAgreement: _sign_agreement,
+    PutOnNotice: _put_on_notice,
+    ClearNotice: _clear_notice,
+    SetGoal: _set_goal,
+    WithdrawGoal: _withdraw_goal,
+    InviteUser: _invite_user,
+    ChangeUserRole: _change_user_role,
+    DeactivateUser: _deactivate_user,
+}
 
 
 def needs(state: Partner, command: Command) -> Needs:
@@ -627,7 +1061,7 @@ def needs(state: Partner, command: Command) -> Needs:
 
 def organisations(state: Partner, _command: Command, subject: UUID) -> frozenset[UUID]:
     """Give the partner itself and its parent, which acts for it."""
-    return frozenset({subject, state.parent} - {None}) if state.parent else frozenset({subject})
+    return frozenset({subject, state.parent}) if state.parent else frozenset({subject})
 
 
 AGGREGATE: Final = Aggregate(

@@ -5,13 +5,12 @@ Defaults: state-machine numbers of the domain contract; reasons and sources in d
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
-from uuid import UUID, uuid5
+from uuid import uuid5
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
