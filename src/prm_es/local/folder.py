@@ -225,9 +225,11 @@ def orphans(folder: Folder) -> list[psutil.Process]:
     """Find what a killed supervisor of this folder left running; hold the lock.
 
     A recorded child counts if pid and start time are the recorded ones; any process counts that carries our mark.
+    PostgreSQL is left to `postgres.end_servers`, which knows how to end it.
     """
     record = folder.record()
-    recorded = [child.process for child in record.children.values() if child.process] if record else []
+    children = record.children if record else {}
+    recorded = [child.process for name, child in children.items() if child.process and name != "postgres"]
     found = {process.pid: process for process in (known.find() for known in recorded) if process}
     family = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter():

@@ -116,18 +116,23 @@ class Postgres:
             words.unlink(missing_ok=True)
 
     def _clear(self) -> None:
-        """End what an earlier run left in this folder, and wait for it: the data folder is ours, the lock is held."""
-        left = _processes_in(self._folder)
-        masters = [process for process in left if process.ppid() not in {other.pid for other in left}]
-        for number, patience in ((signal.SIGINT, 10.0), (signal.SIGQUIT, 3.0), (signal.SIGKILL, 3.0)):
-            if not left:
-                break
-            for process in masters if number == signal.SIGINT else left:
-                with suppress(psutil.Error):
-                    process.send_signal(number)
-            left = psutil.wait_procs(left, timeout=patience)[1]
+        end_servers(self._folder)
         # With nobody left in the folder this file can only name a pid that is somebody else's by now.
         (self._folder / "postmaster.pid").unlink(missing_ok=True)
+
+
+def end_servers(folder: Path) -> list[int]:
+    """End what an earlier run left serving this cluster and give the pids; hold the data folder's lock."""
+    left = found = _processes_in(folder)
+    masters = [process for process in left if process.ppid() not in {other.pid for other in left}]
+    for number, patience in ((signal.SIGINT, 10.0), (signal.SIGQUIT, 3.0), (signal.SIGKILL, 3.0)):
+        if not left:
+            break
+        for process in masters if number == signal.SIGINT else left:
+            with suppress(psutil.Error):
+                process.send_signal(number)
+        left = psutil.wait_procs(left, timeout=patience)[1]
+    return [process.pid for process in found]
 
 
 def _home() -> Path:
