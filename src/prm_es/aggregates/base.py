@@ -158,12 +158,12 @@ def check_state(table: Mapping[type[Command], Sequence[str]], status: str, comma
 def check_organisation(concerned: frozenset[UUID], command: Command, facts: Facts) -> Refused | None:
     """Say why this partner-side actor may not touch these partners' rows; a parent acts for its children."""
     actor = facts.actor
-    if actor.role not in PARTNER_ROLES or not concerned:
+    if actor.role not in PARTNER_ROLES:
         return None
     own = next((partner for partner in concerned if _acts_for(actor, partner, facts)), None)
     if own is None:
         return Refused("actor.forbidden", f"{actor.role} may send {command.NAME} for the own organisation only")
-    acting = facts.partners.get(UUID(actor.org))
+    acting = acting_partner(facts)
     if facts.policy.require_registered_users and acting and acting.users and not acting.has_active_user(actor.id):
         return Refused("actor.unknown_user", "the actor is not an active user of the partner")
     return None
@@ -174,6 +174,11 @@ def _acts_for(actor: Actor, partner_id: UUID, facts: Facts) -> bool:
         return True
     partner = facts.partners.get(partner_id)
     return partner is not None and partner.parent is not None and str(partner.parent) == actor.org
+
+
+def acting_partner(facts: Facts) -> "Partner | None":
+    """Give the partner whose people speak, if it is known."""
+    return next((partner for partner_id, partner in facts.partners.items() if str(partner_id) == facts.actor.org), None)
 
 
 def on_behalf(facts: Facts) -> bool:

@@ -247,7 +247,7 @@ class GivenContact(Contact):
 
     def stored(self) -> Contact:
         """Give the contact as events hold it."""
-        return Contact.model_validate(self.model_dump())
+        return Contact(**dict(self))
 
 
 class Customer(Stored):
@@ -287,4 +287,5 @@ class GivenCustomer(Customer):
 
     def stored(self) -> Customer:
         """Give the customer as events hold it."""
-        return Customer.model_validate(self.model_dump())
+        tax_ids = tuple(dict.fromkeys(tax_id.stored() for tax_id in self.tax_ids))
+        return Customer(**{**dict(self), "tax_ids": tax_ids})

@@ -29,6 +29,7 @@ from prm_es.aggregates.base import (
     FieldError,
     Needs,
     Refused,
+    acting_partner,
     check_product_lines,
     check_state,
     invalid,
@@ -161,7 +162,7 @@ class _GivenDetails(Command):
 
 
 class Open(_GivenDetails):
-    """The last five fields are for imports of closed opportunities: stage won or lost."""
+    """Stages won and lost, and `closed_on` to `lost_to`, are for imports of what is closed."""
 
     NAME: ClassVar[str] = "opportunity.open"
     partner_id: UUID
@@ -942,7 +943,7 @@ def _owner_refused(owner: str | None, facts: Facts) -> Refused | None:
     actor = facts.actor
     if owner is None or owner == actor.id or actor.role not in PARTNER_ROLES:
         return None
-    own = facts.partners.get(UUID(actor.org))
+    own = acting_partner(facts)
     if own is not None and own.users and not own.has_active_user(owner):
         return Refused("opportunity.owner_outside_organisation", "the owner is not an active user of the partner")
     return None

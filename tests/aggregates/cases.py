@@ -1,0 +1,153 @@
+"""Given and when, for the tests of the aggregates: facts, states, and a valid example of every command."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import reduce
+from typing import Any
+from uuid import UUID
+
+from prm_es.aggregates import opportunity as o
+from prm_es.aggregates import partner as p
+from prm_es.aggregates import policy
+from prm_es.aggregates.base import Aggregate, Command, Decision, Event, Facts, Refused, authorise
+from prm_es.aggregates.fields import GivenContact, GivenCustomer, GivenMoney
+from prm_es.messages import PARTNER_ROLES, VENDOR, Actor, Role
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+TODAY = NOW.date()
+DEAL, ACME, BETA, STRANGER, GOAL = (UUID(int=number) for number in range(1, 6))
+PROBLEM = "Their stock counts are two weeks old when they reach head office."
+
+ACTIVE = p.Partner(status="active", legal_name="Acme")
+PARTNERS: Mapping[UUID, p.Partner] = {ACME: ACTIVE, BETA: replace(ACTIVE, legal_name="Beta")}
+
+
+def by(role: Role, org: str | None = None, name: str = "ana") -> Actor:
+    return Actor(name, role, org or (str(ACME) if role in PARTNER_ROLES else VENDOR))
+
+
+CM = by(Role.CHANNEL_MANAGER)
+PA = by(Role.PARTNER_ADMIN)
+IMPORT = Actor("crm", Role.INTEGRATION, on_behalf_of="bruno")
+
+
+def facts(actor: Actor = CM, subject: UUID = DEAL, at: datetime = NOW, **known: Any) -> Facts:
+    numbers = known.pop("policy", policy.default())
+    known.setdefault("partners", PARTNERS)
+    return Facts(now=at, today=at.date(), actor=actor, policy=numbers, subject=subject, **known)
+
+
+def ask(aggregate: Aggregate, state: Any, command: Command, known: Facts) -> Decision:
+    """Decide as dispatch does: first who may, then what follows."""
+    return authorise(aggregate, state, command, known) or aggregate.decide(state, command, known)
+
+
+def after(aggregate: Aggregate, *events: Event) -> Any:
+    return reduce(aggregate.evolve, events, aggregate.initial)
+
+
+def code(decision: Decision) -> str:
+    return decision.code if isinstance(decision, Refused) else "accepted"
+
+
+def fields(decision: Decision) -> list[str]:
+    assert isinstance(decision, Refused)
+    return [error.field for error in decision.errors]
+
+
+def only(decision: Decision) -> Event:
+    assert not isinstance(decision, Refused), decision
+    (event,) = decision
+    return event
+
+
+# Opportunity
+
+SNAPSHOT: dict[str, Any] = {"probability": 10, "category": "pipeline", "policy_version": 0}
+OPENED = o.Opened(
+    stage="prospect", **SNAPSHOT, partner_id=ACME, partner_role="selling", opened_by="ana", owner="ana", name="Stock"
+)
+WON = o.Won(stage="won", **SNAPSHOT, previous="prospect", closed_on=TODAY, closed_at=NOW, order_reference="PO-1")
+LOST = o.Lost(stage="lost", **SNAPSHOT, previous="prospect", closed_on=TODAY, closed_at=NOW, reason="price")
+NEXT = o.GivenNextAction(text="Call the head of stores", due_on=date(2026, 3, 17))
+MONEY = GivenMoney(amount=Decimal("1000.00"), currency="BRL")
+OPEN = o.Open(
+    name="Stock counts",
+    customer=GivenCustomer(name="Lojas Sul"),
+    partner_id=ACME,
+    deal_type="new",
+    next_action=NEXT,
+)
+
+DEALS: Mapping[str, o.Opportunity] = {
+    "none": o.Opportunity(),
+    "open": after(o.AGGREGATE, OPENED),
+    "won": after(o.AGGREGATE, OPENED, WON),
+    "lost": after(o.AGGREGATE, OPENED, LOST),
+}
+DEAL_COMMANDS: list[Command] = [
+    OPEN,
+    o.ChangeStage(stage="prospect"),
+    o.ChangeDetails(name="Stock counts, all shops"),
+    o.SetNextAction(text="Call", due_on=TODAY),
+    o.CompleteNextAction(),
+    o.OverrideForecast(category="commit", reason="The buyer said yes"),
+    o.LogActivity(kind="call", summary="Talked about the stock"),
+    o.Comment(text="Good news"),
+    o.RequestHelp(topic="technical", note="How does it count?"),
+    o.AssignOwner(owner="bia"),
+    o.AddPartner(partner_id=BETA, role="implementation"),
+    o.RemovePartner(partner_id=BETA),
+    o.ChangePartnerOfRecord(partner_id=BETA, reason="The customer asked for it"),
+    o.SetCreditSplit(type="revenue", shares=(o.GivenShare(partner_id=ACME, percent=Decimal(100)),)),
+    o.Win(final_amount=MONEY, order_reference="PO-1"),
+    o.Lose(reason="price"),
+    o.Reopen(reason="They changed their mind"),
+]
+
+# Partner
+
+IMPORTED = p.Imported(status="active", imported_at=NOW, legal_name="Acme", country="BR", types=("reseller",))
+SIGNED = p.AgreementSigned(reference="A-1", signed_on=TODAY)
+APPLY = p.Apply(legal_name="Acme", country="BR", types=("reseller",))
+
+
+def _partner(status: str) -> p.Partner:
+    state: p.Partner = after(p.AGGREGATE, IMPORTED.model_copy(update={"status": status}), SIGNED)
+    return replace(state, rejected_at=NOW - timedelta(days=200))
+
+
+STATUSES = (*p.LIVE, "terminated")
+PARTNER_STATES: Mapping[str, p.Partner] = {"none": p.Partner(), **{status: _partner(status) for status in STATUSES}}
+PARTNER_COMMANDS: list[Command] = [
+    p.Invite(legal_name="Acme"),
+    APPLY,
+    p.Import(legal_name="Acme", status="active"),
+    p.DeclineInvitation(),
+    p.StartReview(),
+    p.Approve(),
+    p.Reject(reason="No shops of its own"),
+    p.StartOnboarding(),
+    p.CompleteTask(task="training"),
+    p.Activate(),
+    p.Suspend(reason="Unpaid invoices"),
+    p.Reinstate(),
+    p.Terminate(reason="Closed down"),
+    p.UpdateProfile(trade_name="Acme Sul"),
+    p.AssignChannelManager(channel_manager="carla"),
+    p.SetTerritories(territories=("BR-RS",)),
+    p.SetCapacity(open_leads=10),
+    p.ChangeTier(tier="gold", reason="Yearly review"),
+    p.GrantAuthorisation(product_line="scales"),
+    p.RevokeAuthorisation(product_line="scales"),
+    p.SignAgreement(reference="A-2", signed_on=TODAY),
+    p.PutOnNotice(reason="No sales"),
+    p.ClearNotice(),
+    p.SetGoal(goal_id=GOAL, metric="won_amount", period="2026-Q1", target=Decimal(1000), currency="BRL"),
+    p.WithdrawGoal(goal_id=GOAL),
+    p.InviteUser(user_id="bia", role="partner_rep", name="Bia", email="bia@acme.example"),
+    p.ChangeUserRole(user_id="bia", role="partner_rep"),
+    p.DeactivateUser(user_id="bia"),
+]
