@@ -187,12 +187,15 @@ class Lock:
         """Take the folder; raises AlreadyRunning with the pid of the holder."""
         self._folder.make()
         descriptor = os.open(self._folder.lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as problem:
+        # More than once: somebody may be asking at this moment whether the folder is held.
+        for _attempt in range(5):
+            if _try_lock(descriptor):
+                break
+            time.sleep(0.05)
+        else:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
-            raise AlreadyRunning(f"{self._folder.root} is in use by process {holder}") from problem
+            raise AlreadyRunning(f"{self._folder.root} is in use by process {holder}")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
@@ -205,6 +208,14 @@ class Lock:
             self._descriptor = None
 
 
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def holder(folder: Folder) -> int | None:
     """Give the pid of the supervisor that holds the folder, or None."""
     try:
@@ -212,13 +223,12 @@ def holder(folder: Folder) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        if _try_lock(descriptor):
+            return None
         text = os.read(descriptor, 32).decode(errors="replace").strip()
         return int(text) if text.isdigit() else 0
     finally:
         os.close(descriptor)
-    return None
 
 
 def orphans(folder: Folder) -> list[psutil.Process]:

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.resources import files
@@ -67,16 +67,17 @@ def collect(folder: Path, jars: Sequence[Jar]) -> list[Path]:
     return found
 
 
-def fetch(cache: Path, maven: str, jars: Sequence[Jar]) -> list[Path]:
+def fetch(cache: Path, maven: str, jars: Sequence[Jar], given_up: threading.Event | None = None) -> list[Path]:
     """Fetch what the cache lacks and give all paths; raises Unavailable when a jar cannot be had whole."""
+    enough = given_up or threading.Event()
     folder = (cache / f"kafka-{KAFKA_VERSION}").expanduser().resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             whole = list(pool.map(lambda jar: is_whole(folder / jar.name, jar.sha256), jars))
         if not all(whole):
-            with _alone(folder):
-                _fetch_missing(folder, maven.rstrip("/"), jars)
+            with _alone(folder, enough):
+                _fetch_missing(folder, maven.rstrip("/"), jars, enough)
     except OSError as problem:
         raise Unavailable(f"cannot keep Kafka's jars in {folder}: {problem}") from problem
     return [folder / jar.name for jar in jars]
@@ -92,19 +93,23 @@ def is_whole(path: Path, sha256: str) -> bool:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, enough: threading.Event) -> Iterator[None]:
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if enough.wait(0.1):
+                raise Unavailable("the fetch was given up")
         yield
     finally:
         os.close(descriptor)
 
 
-def _fetch_missing(folder: Path, maven: str, jars: Sequence[Jar]) -> None:
+def _fetch_missing(folder: Path, maven: str, jars: Sequence[Jar], enough: threading.Event) -> None:
     # Looked at again under the lock: another process may have fetched them while this one waited.
     missing = [jar for jar in jars if not is_whole(folder / jar.name, jar.sha256)]
-    enough = threading.Event()
     pool = ThreadPoolExecutor(AT_ONCE)
     with _progress(len(missing)) as advance:
         try:
@@ -112,8 +117,10 @@ def _fetch_missing(folder: Path, maven: str, jars: Sequence[Jar]) -> None:
             for future in as_completed(futures):
                 future.result()
                 advance()
-        finally:
+        except BaseException:
             enough.set()
+            raise
+        finally:
             pool.shutdown(cancel_futures=True)
 
 
@@ -131,7 +138,7 @@ def _fetch_one(folder: Path, maven: str, jar: Jar, enough: threading.Event) -> N
     problem: Exception | None = None
     for attempt in range(ATTEMPTS):
         if enough.wait(attempt * 0.5):
-            return
+            raise Unavailable("the fetch was given up")
         try:
             _download(f"{maven}/{jar.path}", folder / jar.name, jar.sha256, enough)
         except urllib.error.HTTPError as refused:
@@ -160,7 +167,7 @@ def _download(address: str, target: Path, sha256: str, enough: threading.Event) 
         with urllib.request.urlopen(address, timeout=30) as answer, temporary.open("wb") as file:  # noqa: S310
             while chunk := answer.read(_CHUNK):
                 if enough.is_set():
-                    return
+                    raise Unavailable("the fetch was given up")
                 digest.update(chunk)
                 file.write(chunk)
         if digest.hexdigest() != sha256:

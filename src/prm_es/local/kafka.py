@@ -4,6 +4,7 @@ import base64
 import os
 import shutil
 import subprocess
+import threading
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -60,11 +61,11 @@ logger.server.level=info
 """
 
 
-def find_jars(settings: Settings) -> list[Path]:
-    """Give Kafka's class path, fetched if need be; raises Unavailable."""
+def find_jars(settings: Settings, given_up: threading.Event | None = None) -> list[Path]:
+    """Give Kafka's class path, fetched if need be until `given_up` is set; raises Unavailable."""
     if settings.kafka_jars:
         return jars.collect(settings.kafka_jars.expanduser(), jars.wanted())
-    return jars.fetch(settings.cache or jars.default_cache(), settings.maven, jars.wanted())
+    return jars.fetch(settings.cache or jars.default_cache(), settings.maven, jars.wanted(), given_up)
 
 
 def find_java() -> str:

@@ -80,9 +80,9 @@ class Postgres:
     def dsn(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
         """Give a connection string, the superuser's unless another user is named."""
         secret = self._password if password is None else password
-        return make_conninfo(
-            "", host="127.0.0.1", port=self._port, dbname=database, user=user, password=secret, connect_timeout=5
-        )
+        # sslmode: a PGSSLMODE that is meant for another server must not shut people out of this one.
+        where = make_conninfo("", host="127.0.0.1", port=self._port, sslmode="disable", connect_timeout=5)
+        return make_conninfo(where, dbname=database, user=user, password=secret)
 
     def ready(self) -> bool:
         """Tell whether it accepts a connection."""

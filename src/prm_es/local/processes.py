@@ -70,6 +70,11 @@ class Screen:
         self.console.print(Text(sentence, style="bold"), soft_wrap=True)
 
 
+def next_pause(last: float, lived: float) -> float:
+    """Give the seconds to wait before the next start: doubled each time, from the first again after a long life."""
+    return min(last * 2, LONGEST_PAUSE_S) if last and lived <= SETTLED_S else FIRST_PAUSE_S
+
+
 class Child:
     """One supervised process. Its own session keeps the terminal's Ctrl-C away from it: we end it, in our order."""
 
@@ -115,18 +120,17 @@ class Child:
         return "\n".join(self._last)
 
     def _watch(self) -> None:
-        pause = FIRST_PAUSE_S
+        pause = 0.0
         while not self._stopping.is_set():
             began = time.monotonic()
             how = self._run_once()
             if self._stopping.is_set():
                 return
-            pause = FIRST_PAUSE_S if time.monotonic() - began > SETTLED_S else pause
+            pause = next_pause(pause, time.monotonic() - began)
             self._screen.say(f"{self.spec.name} {how}, starting again in {pause:.1f} s")
             self.record.restarts += 1
             self._changed()
             self._stopping.wait(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_S)
 
     def _run_once(self) -> str:
         """Run it to its end and tell how it ended."""
