@@ -12,7 +12,7 @@ from prm_es.aggregates import opportunity as o
 from prm_es.aggregates import partner as p
 from prm_es.aggregates import policy
 from prm_es.aggregates.base import Aggregate, Command, Decision, Event, Facts, Refused, authorise
-from prm_es.aggregates.fields import GivenContact, GivenCustomer, GivenMoney
+from prm_es.aggregates.fields import GivenCustomer, GivenMoney
 from prm_es.messages import PARTNER_ROLES, VENDOR, Actor, Role
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -7,6 +7,7 @@ under the key of the "aggregate" (free text), or, when the customer or tax id is
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from typing import Annotated, Literal, Self
@@ -62,7 +63,7 @@ Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40, p
 Domain = Annotated[
     str,
     StringConstraints(
-        strip_whitespace=True, to_lower=True, max_length=253, pattern=r"^([a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}$"
+        strip_whitespace=True, to_lower=True, max_length=253, pattern=r"^([A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9-]{2,63}$"
     ),
 ]
 
@@ -75,6 +76,16 @@ def _exact(number: object) -> object:
 
 
 Exact = Annotated[Decimal, Field(allow_inf_nan=False), BeforeValidator(_exact)]
+
+
+def _day(value: object) -> object:
+    """Refuse numbers: pydantic would read them as seconds since 1970."""
+    if isinstance(value, int | float):
+        raise PydanticCustomError("date_type", "must be a date as text, such as 2026-12-31")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
 
 
 # Codes

@@ -40,6 +40,7 @@ from prm_es.aggregates.fields import (
     BusinessProblem,
     Contact,
     Customer,
+    Day,
     Exact,
     FreeText,
     GivenContact,
@@ -112,6 +113,7 @@ class PriceProposed(Stored):
 class GivenPriceProposed(PriceProposed):
     model_config = Command.model_config
     amount: GivenMoney
+    proposed_on: Day | None = None
     reference: Reference | None = None
 
     def stored(self) -> PriceProposed:
@@ -127,6 +129,7 @@ class NextAction(Stored):
 class GivenNextAction(NextAction):
     model_config = Command.model_config
     text: Text
+    due_on: Day
     owner: Reference | None = None
 
     def stored(self) -> NextAction:
@@ -154,7 +157,7 @@ class _GivenDetails(Command):
     deal_type: DealType | None = None
     products: Annotated[tuple[GivenProduct, ...], Field(max_length=200)] = ()
     amount: GivenMoney | None = None
-    expected_close_on: date | None = None
+    expected_close_on: Day | None = None
     business_problem: BusinessProblem | None = None
     price_proposed: GivenPriceProposed | None = None
     contract_in_progress: Reference | None = None
@@ -171,7 +174,7 @@ class Open(_GivenDetails):
     owner: Reference | None = None
     next_action: GivenNextAction | None = None
     stage: Stage = "prospect"
-    closed_on: date | None = None
+    closed_on: Day | None = None
     order_reference: Reference | None = None
     lost_reason: LostReason | None = None
     lost_to: Text | None = None
@@ -194,7 +197,7 @@ class ChangeDetails(_GivenDetails):
 class SetNextAction(Command):
     NAME: ClassVar[str] = "opportunity.set_next_action"
     text: Text
-    due_on: date
+    due_on: Day
     owner: Reference | None = None
 
 
@@ -215,7 +218,7 @@ class LogActivity(Command):
     NAME: ClassVar[str] = "opportunity.log_activity"
     kind: ActivityKind
     summary: FreeText
-    happened_on: date | None = None
+    happened_on: Day | None = None
     visibility: Visibility = "shared"
 
 
@@ -265,7 +268,7 @@ class Win(Command):
     NAME: ClassVar[str] = "opportunity.win"
     final_amount: GivenMoney | None = None
     order_reference: Reference | None = None
-    closed_on: date | None = None
+    closed_on: Day | None = None
     note: FreeText | None = None
 
 
@@ -275,7 +278,7 @@ class Lose(Command):
     NAME: ClassVar[str] = "opportunity.lose"
     reason: LostReason
     competitor: Text | None = None
-    closed_on: date | None = None
+    closed_on: Day | None = None
     note: FreeText | None = None
 
 

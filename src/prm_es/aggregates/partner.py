@@ -37,6 +37,7 @@ from prm_es.aggregates.fields import (
     Contact,
     Country,
     Currency,
+    Day,
     Domain,
     Email,
     Exact,
@@ -75,7 +76,7 @@ Status = Literal[
 UserRole = Literal["partner_admin", "partner_rep"]
 Metric = Literal["won_amount", "won_count", "registered_amount", "registered_count", "new_customers", "activities"]
 Period = Annotated[str, StringConstraints(pattern=r"^20[0-9]{2}(-Q[1-4]|-(0[1-9]|1[0-2]))?$")]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 Percent = Annotated[Exact, Field(ge=0, le=100, max_digits=5, decimal_places=2)]
 
 
@@ -101,6 +102,8 @@ class Agreement(Stored):
 class GivenAgreement(Agreement):
     model_config = Command.model_config
     reference: Reference
+    signed_on: Day
+    valid_to: Day | None = None
 
 
 class Authorisation(Stored):
@@ -113,6 +116,7 @@ class Authorisation(Stored):
 class GivenAuthorisation(Authorisation):
     model_config = Command.model_config
     product_line: Reference
+    valid_to: Day | None = None
 
 
 class User(Stored):
@@ -257,7 +261,7 @@ class ChangeTier(Command):
 class GrantAuthorisation(Command):
     NAME: ClassVar[str] = "partner.grant_authorisation"
     product_line: Reference
-    valid_to: date | None = None
+    valid_to: Day | None = None
 
 
 class RevokeAuthorisation(Command):
@@ -269,8 +273,8 @@ class RevokeAuthorisation(Command):
 class SignAgreement(Command):
     NAME: ClassVar[str] = "partner.sign_agreement"
     reference: Reference
-    signed_on: date
-    valid_to: date | None = None
+    signed_on: Day
+    valid_to: Day | None = None
 
 
 class PutOnNotice(Command):
@@ -555,7 +559,7 @@ class Partner:
     status: str = NONE
     legal_name: str | None = None
     trade_name: str | None = None
-    tax_ids: tuple[TaxId, ...] = ()
+    tax_ids: tuple[TaxId, ...] = ()  # of individuals without the value
     tax_keys: tuple[str, ...] = ()
     country: str | None = None
     domains: tuple[str, ...] = ()
@@ -656,6 +660,9 @@ def _with_profile(state: Partner, event: _Profile, channel_manager: str | None) 
     values = {name: getattr(event, name) for name in _PROFILE if name in changed}
     if "tax_ids" in changed:
         values["tax_keys"] = event.tax_keys
+        values["tax_ids"] = tuple(
+            tax_id.model_copy(update={"value": ""}) if tax_id.individual else tax_id for tax_id in event.tax_ids
+        )
     return replace(state, channel_manager=channel_manager, **values)
 
 

@@ -1,0 +1,246 @@
+"""What holds after any commands whatever, of anybody, in any order."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from prm_es.aggregates import opportunity as o
+from prm_es.aggregates import partner as p
+from prm_es.aggregates.base import Aggregate, Command, Decision, Event, Refused
+from prm_es.aggregates.catalogue import COMMANDS, EVENTS, UPCASTS, aggregate_of, parse_command, parse_event, wire_type
+from prm_es.aggregates.fields import GivenContact, GivenMoney, Sealed
+from prm_es.errors import Poison, TooOld, UnknownType, Unreadable
+from prm_es.messages import Actor, Role
+
+from .cases import ACME, BETA, DEAL, DEAL_COMMANDS, NEXT, NOW, OPEN, PARTNER_COMMANDS, PROBLEM, TODAY, ask, facts
+
+ROLES = st.sampled_from(Role)
+PARTNERS = st.sampled_from([ACME, BETA])
+ORGS = st.sampled_from(["vendor", str(ACME), str(BETA), "nonsense"])
+ACTORS = st.builds(Actor, st.sampled_from(["ana", "bia"]), ROLES, ORGS)
+CENTS = st.integers(0, 10**8).map(lambda cents: Decimal(cents) / 100)
+MONEY = st.builds(lambda amount: GivenMoney(amount=amount, currency="BRL"), CENTS)
+DAYS = st.integers(-40, 200).map(lambda days: TODAY + timedelta(days=days))
+PERCENTS = st.sampled_from([Decimal(number) for number in ("25", "33.33", "66.67", "50", "75", "100")])
+SHARES = st.lists(st.builds(o.GivenShare, partner_id=PARTNERS, percent=PERCENTS), min_size=1, max_size=3).map(tuple)
+QUANTITIES = st.sampled_from([None, Decimal(2)])
+PRODUCTS = st.lists(st.builds(o.GivenProduct, line=st.just("scales"), quantity=QUANTITIES), max_size=2).map(tuple)
+
+DETAILS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["Stock", "Shops", None]),
+        "contact": st.sampled_from([GivenContact(name="Rita"), None]),
+        "products": PRODUCTS,
+        "amount": st.none() | MONEY,
+        "expected_close_on": st.none() | DAYS,
+        "business_problem": st.sampled_from([PROBLEM, None]),
+        "contract_in_progress": st.sampled_from(["C-1", None]),
+    },
+)
+STAGES = st.sampled_from(list(o.ENTRY))
+DEAL_STEPS: st.SearchStrategy[Command] = st.one_of(
+    st.sampled_from(DEAL_COMMANDS),
+    st.builds(lambda stage, partner: OPEN.model_copy(update={"stage": stage, "partner_id": partner}),
+              st.sampled_from([*o.ENTRY, "won", "lost"]), PARTNERS),
+    st.builds(o.ChangeStage, stage=STAGES, reason=st.sampled_from([None, "Why not"]), next_action=st.just(NEXT)),
+    DETAILS.map(lambda values: o.ChangeDetails(**values)),
+    st.builds(o.AddPartner, partner_id=PARTNERS, role=st.sampled_from(["sourcing", "selling"])),
+    st.builds(o.RemovePartner, partner_id=PARTNERS),
+    st.builds(o.ChangePartnerOfRecord, partner_id=PARTNERS, reason=st.just("So it is")),
+    st.builds(o.SetCreditSplit, type=st.sampled_from(["sourcing", "revenue"]), shares=SHARES),
+    st.builds(o.OverrideForecast, category=st.sampled_from([None, "commit"]), reason=st.just("Sure")),
+)  # fmt: skip
+USERS = st.sampled_from(["ana", "bia"])
+GOALS = st.builds(
+    p.SetGoal, goal_id=st.integers(1, 4).map(lambda number: UUID(int=number)), metric=st.just("won_count"),
+    period=st.sampled_from(["2026", "2026-Q1", "2026-Q2", "2026-03", "2027"]), target=st.just(Decimal(3)),
+)  # fmt: skip
+PARTNER_STEPS: st.SearchStrategy[Command] = st.one_of(
+    st.sampled_from(PARTNER_COMMANDS),
+    GOALS,
+    st.builds(p.InviteUser, user_id=USERS, role=st.just("partner_rep")),
+    st.builds(p.ChangeUserRole, user_id=USERS, role=st.sampled_from(["partner_admin", "partner_rep"])),
+    st.builds(p.DeactivateUser, user_id=USERS),
+    st.builds(p.Import, legal_name=st.just("Acme"), status=st.sampled_from([*p.LIVE, "terminated"])),
+)
+
+Step = tuple[Command, Actor]
+
+
+def walk(
+    aggregate: Aggregate, subject: UUID, steps: list[Step], check: Callable[[Any, Step, Decision, Any], None]
+) -> list[Event]:
+    state, log = aggregate.initial, []
+    for hour, (command, actor) in enumerate(steps):
+        decision = ask(aggregate, state, command, facts(actor, subject, NOW + timedelta(hours=hour)))
+        before = state
+        for event in () if isinstance(decision, Refused) else decision:
+            state = aggregate.evolve(state, event)
+            log.append(event)
+        check(before, (command, actor), decision, state)
+    return log
+
+
+def boss_or(actors: st.SearchStrategy[Actor]) -> st.SearchStrategy[Actor]:
+    """Mostly those who may, so that walks get somewhere."""
+    return st.one_of(st.just(Actor("ana", Role.CHANNEL_MANAGER)), st.just(Actor("crm", Role.INTEGRATION)), actors)
+
+
+DEAL_WALKS = st.lists(st.tuples(DEAL_STEPS, boss_or(ACTORS)), max_size=15).map(
+    lambda steps: [(OPEN, Actor("ana", Role.CHANNEL_MANAGER)), *steps]
+)
+PARTNER_WALKS = st.lists(st.tuples(PARTNER_STEPS, boss_or(ACTORS)), max_size=20)
+
+
+BOTH = pytest.mark.parametrize(
+    ("aggregate", "subject", "walks"),
+    [(o.AGGREGATE, DEAL, DEAL_WALKS), (p.AGGREGATE, ACME, PARTNER_WALKS)],
+    ids=["opportunity", "partner"],
+)
+
+
+def sound_deal(before: o.Opportunity, step: Step, decision: Decision, state: o.Opportunity) -> None:
+    if before.status in ("won", "lost") and decision and not isinstance(decision, Refused):
+        assert isinstance(step[0], o.Reopen | o.Comment | o.LogActivity | o.RequestHelp)
+    if state.status == "none":
+        return
+    assert state.partner_id in state.partners
+    for shares in state.credit.values():
+        assert sum(share.percent for share in shares) == 100
+        assert {share.partner_id for share in shares} <= set(state.partners)
+    assert state.stage in o.ENTRY
+    assert (state.closed_at is None) == (state.status == "open")
+
+
+def sound_partner(before: p.Partner, _step: Step, decision: Decision, state: p.Partner) -> None:
+    if before.status == "terminated":
+        assert isinstance(decision, Refused)
+    months = Counter(
+        (goal.metric, goal.product_line, month) for goal in state.goals.values() for month in p._months(goal.period)
+    )
+    assert all(count == 1 for count in months.values())
+
+
+@given(DEAL_WALKS)
+def test_an_opportunity_stays_sound_whatever_is_sent(steps: list[Step]) -> None:
+    walk(o.AGGREGATE, DEAL, steps, sound_deal)
+
+
+@given(PARTNER_WALKS)
+def test_a_partner_stays_sound_whatever_is_sent(steps: list[Step]) -> None:
+    walk(p.AGGREGATE, ACME, steps, sound_partner)
+
+
+REPEATABLE = (
+    o.ChangeStage, o.OverrideForecast, o.AssignOwner, o.AddPartner, o.RemovePartner, o.ChangePartnerOfRecord,
+    o.SetCreditSplit, o.CompleteNextAction,
+    p.AssignChannelManager, p.SetTerritories, p.SetCapacity, p.ChangeTier, p.GrantAuthorisation, p.RevokeAuthorisation,
+    p.PutOnNotice, p.ClearNotice, p.SetGoal, p.WithdrawGoal, p.ChangeUserRole, p.DeactivateUser,
+)  # fmt: skip
+
+
+@BOTH
+@given(st.data())
+def test_the_same_again_changes_nothing(aggregate: Aggregate, subject: UUID, walks: Any, data: st.DataObject) -> None:
+    def again(_before: Any, step: Step, decision: Decision, state: Any) -> None:
+        command, actor = step
+        if isinstance(command, REPEATABLE) and not isinstance(decision, Refused):
+            repeated = ask(aggregate, state, command, facts(actor, subject))
+            assert repeated == () or isinstance(repeated, Refused)
+
+    walk(aggregate, subject, data.draw(walks), again)
+
+
+def seal(model: Any) -> Any:
+    """Put a token in the place of every sealed text, as the store does."""
+    if isinstance(model, tuple):
+        return tuple(map(seal, model))
+    if not isinstance(model, BaseModel):
+        return model
+    values = {name: getattr(model, name) for name in type(model).model_fields}
+    for name, field in type(model).model_fields.items():
+        marked = Sealed.__name__ in f"{field.annotation}{field.metadata}"
+        values[name] = "token" if marked and isinstance(values[name], str) else seal(values[name])
+    return type(model).model_construct(**values)
+
+
+@BOTH
+@given(st.data())
+def test_events_survive_storing_and_states_do_not_depend_on_what_is_sealed(
+    aggregate: Aggregate, subject: UUID, walks: Any, data: st.DataObject
+) -> None:
+    def nothing(*_: Any) -> None: ...
+
+    clear = sealed = aggregate.initial
+    for event in walk(aggregate, subject, data.draw(walks), nothing):
+        assert parse_event(wire_type(event), event.model_dump_json().encode()) == event
+        assert parse_event(wire_type(event), event.model_dump(mode="json")) == event
+        clear, sealed = aggregate.evolve(clear, event), aggregate.evolve(sealed, seal(event))
+        assert clear == sealed
+
+
+FREE = {"note", "reason", "text", "summary", "business_problem"}
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=lambda event: event.TYPE)
+def test_free_text_is_sealed_and_closed_codes_are_not(event: type[Event]) -> None:
+    for name, field in event.model_fields.items():
+        marked = Sealed.__name__ in f"{field.annotation}{field.metadata}"
+        assert marked == (name in FREE and (event, name) != (o.Lost, "reason")) or name in ("name", "email")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(st.sampled_from(sorted(COMMANDS)), st.data())
+def test_whatever_the_data_a_command_is_read_refused_or_unreadable(wire: str, data: st.DataObject) -> None:
+    names = st.sampled_from(sorted(COMMANDS[wire].model_fields) or ["nothing"])
+    content = json.dumps(data.draw(st.dictionaries(names, JSON) | JSON)).encode()
+    try:
+        answer = parse_command(wire, content)
+    except Unreadable:
+        return
+    assert isinstance(answer, Command | Refused)
+
+
+def test_every_command_and_event_of_the_catalogue_belongs_to_an_aggregate() -> None:
+    assert {aggregate_of(wire) for wire in COMMANDS} == {"partner", "opportunity"}
+    assert aggregate_of("prm.opportunity.won.v1") == "opportunity"
+    with pytest.raises(UnknownType):
+        aggregate_of("prm.policy.loaded.v1")
+
+
+def test_an_event_of_an_unknown_type_is_for_a_newer_program() -> None:
+    for wire in ("prm.opportunity.won.v2", "prm.nothing.v1"):
+        with pytest.raises(TooOld):
+            parse_event(wire, b"{}")
+
+
+def test_an_event_that_does_not_fit_its_type_is_poison_and_its_values_are_not_repeated() -> None:
+    with pytest.raises(Poison) as raised:
+        parse_event("prm.opportunity.partner_added.v1", {"partner_id": "Zwölfender", "role": 1})
+    assert "Zwölfender" not in str(raised.value)
+    assert "partner_id" in str(raised.value)
+
+
+def test_a_stored_event_may_have_fields_of_a_later_version() -> None:
+    assert parse_event("prm.partner.activated.v1", b'{"unheard_of": 1}') == p.Activated()
+
+
+def test_old_events_are_turned_into_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(UPCASTS, "prm.partner.activated.v0", lambda data: {"missing": data["gaps"]})
+    assert parse_event("prm.partner.activated.v0", b'{"gaps": ["agreement"]}') == p.Activated(missing=("agreement",))
+    assert "prm.partner.activated.v1" in EVENTS
