@@ -67,9 +67,8 @@ class Settings(BaseSettings):
         options = [str(parameters.pop("options", "") or ""), f"-c search_path={self.store_schema} -c timezone=UTC"]
         if not own:
             options.append(f"-c role={self.db_role(role)}")
-        return make_conninfo(
-            "", **parameters, options=" ".join(filter(None, options)), application_name=f"{self.prefix}-{role}"
-        )
+        parameters |= {"options": " ".join(filter(None, options)), "application_name": f"{self.prefix}-{role}"}
+        return make_conninfo("", **parameters)
 
     @property
     def admin_dsn(self) -> str:

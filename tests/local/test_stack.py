@@ -94,9 +94,8 @@ def test_every_role_logs_in_with_a_password_of_its_own(stack: Stack, connected: 
         with psycopg.connect(connected.dsn(role)) as connection:
             assert connection.execute("SELECT session_user, current_user").fetchone() == (f"stack_{role}",) * 2
     assert stat.S_IMODE((stack.folder.root / "secrets.json").stat().st_mode) == 0o600
-    reader = psycopg.conninfo.conninfo_to_dict(connected.postgres_reader)
     with pytest.raises(psycopg.OperationalError, match="password"):
-        psycopg.connect(**{**reader, "password": "stack_reader"})
+        psycopg.connect(psycopg.conninfo.make_conninfo(connected.postgres_reader, password="stack_reader"))
 
 
 def test_both_servers_listen_on_loopback_only(stack: Stack) -> None:

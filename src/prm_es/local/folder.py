@@ -25,6 +25,7 @@ MARK: Final = "PRM_STACK"
 PORTS: Final = range(15_000, 32_000)
 # psutil computes a start time from the boot time, which a clock adjustment moves a little.
 START_TOLERANCE_S: Final = 1.5
+HANDOVER_S: Final = 3.0
 
 
 class ProcessRecord(BaseModel):
@@ -187,15 +188,15 @@ class Lock:
         """Take the folder; raises AlreadyRunning with the pid of the holder."""
         self._folder.make()
         descriptor = os.open(self._folder.lock, os.O_RDWR | os.O_CREAT, 0o644)
-        # More than once: somebody may be asking at this moment whether the folder is held.
-        for _attempt in range(5):
-            if _try_lock(descriptor):
-                break
-            time.sleep(0.05)
-        else:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-            os.close(descriptor)
-            raise AlreadyRunning(f"{self._folder.root} is in use by process {holder}")
+        began = time.monotonic()
+        while not _try_lock(descriptor):
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            # A killed holder lets go a moment after it has died; a new one writes its pid a moment after it has taken.
+            patience = HANDOVER_S if not _lives(holder) else 0.0
+            if time.monotonic() - began >= patience:
+                os.close(descriptor)
+                raise AlreadyRunning(f"{self._folder.root} is in use by process {holder or 'unknown'}")
+            time.sleep(0.02)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
@@ -216,19 +217,11 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def holder(folder: Folder) -> int | None:
-    """Give the pid of the supervisor that holds the folder, or None."""
+def _lives(pid: str) -> bool:
     try:
-        descriptor = os.open(folder.lock, os.O_RDWR)
-    except OSError:
-        return None
-    try:
-        if _try_lock(descriptor):
-            return None
-        text = os.read(descriptor, 32).decode(errors="replace").strip()
-        return int(text) if text.isdigit() else 0
-    finally:
-        os.close(descriptor)
+        return psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+    except (ValueError, psutil.Error):
+        return False
 
 
 def orphans(folder: Folder) -> list[psutil.Process]:

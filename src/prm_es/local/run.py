@@ -16,9 +16,9 @@ from typing import Final
 from rich.console import Console
 
 from prm_es.consumers import topics
-from prm_es.errors import AlreadyRunning, Unavailable, Usage
+from prm_es.errors import Unavailable, Usage
 from prm_es.local.connect import running
-from prm_es.local.folder import Folder, Lock, StackRecord, holder, wait_gone
+from prm_es.local.folder import Folder, Lock, StackRecord, wait_gone
 from prm_es.local.kafka import find_jars
 from prm_es.local.processes import Screen
 from prm_es.local.stack import WORKERS, Stack, Step, Worker, clear, environment_of
@@ -95,10 +95,9 @@ def run_detached(
     Raises AlreadyRunning, or Unavailable with the last lines of its log when it died or took too long.
     """
     folder = Folder.at(settings.data)
-    folder.make()
-    already = holder(folder)
-    if already is not None:
-        raise AlreadyRunning(f"{folder.root} is in use by process {already}")
+    with Lock(folder):
+        # Only to see that nobody else has it: the supervisor takes it for good.
+        pass
     if not settings.kafka:
         # Here, where the progress can be seen.
         find_jars(settings)
