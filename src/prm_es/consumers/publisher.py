@@ -6,10 +6,8 @@ exception may still commit a transaction with a hole in it.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from threading import Event
 from typing import Any, Final, LiteralString
-from uuid import UUID
 
 import psycopg
 import structlog
@@ -17,9 +15,9 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from psycopg.rows import namedtuple_row
 
-from prm_es.consumers.partitions import partition_of
 from prm_es.errors import ForeignHistory, Unavailable
 from prm_es.messages import Headers, event_headers, split_state
+from prm_es.partitions import partition_of
 from prm_es.settings import AGGREGATES, PARTITIONS, Settings
 from prm_es.store.locks import Lock, keys
 from prm_es.store.migrate import check
@@ -222,11 +220,6 @@ class _Out:
     value: bytes
 
 
-@lru_cache(maxsize=200_000)
-def _partition(subject: UUID) -> int:
-    return partition_of(subject)
-
-
 def _records(rows: Iterable[Row], topics: Mapping[str, str], progress: Progress, store_id: str) -> Iterator[_Out]:
     """Give the records of those rows that their topics do not hold yet; streams of the store alone have no topic."""
     tails = dict(progress.positions)
@@ -234,7 +227,7 @@ def _records(rows: Iterable[Row], topics: Mapping[str, str], progress: Progress,
         topic = topics.get(row.topic.split(".", 2)[1])
         if topic is None:
             continue
-        place = (topic, _partition(row.originator_id))
+        place = (topic, partition_of(row.originator_id))
         if row.notification_id <= tails[place]:
             continue
         meta, data = split_state(row.state)

@@ -74,6 +74,9 @@ def _prepare(connection: psycopg.Connection[Any], settings: Settings) -> None:
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
             connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
             connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(name)))
+    database = connection.info.dbname
+    grant = sql.SQL("GRANT CREATE ON DATABASE {} TO {}")  # a rebuild makes schemas
+    connection.execute(grant.format(sql.Identifier(database), sql.Identifier(settings.db_role("owner"))))
     for statement in _BOOKKEEPING:
         connection.execute(sql.SQL(statement).format(**names(settings)))
 

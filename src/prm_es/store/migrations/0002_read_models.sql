@@ -8,7 +8,7 @@ CREATE TABLE {projections}.generations (
     name       text NOT NULL,
     generation int NOT NULL,
     version    int NOT NULL,
-    status     text NOT NULL CHECK (status IN ('building', 'live')),
+    status     text NOT NULL CHECK (status IN ('building', 'live', 'old')),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (name, generation)
 );

@@ -1,0 +1,75 @@
+"""What a read model is: a name, a version, tables, and a pure fold from one aggregate's events to that aggregate's rows.
+
+Every table is an *own* table: its key begins with the aggregate id and its rows follow from that aggregate's events
+alone. Rows hold no wall time, no surrogate ids, no floats; what depends on today or on another aggregate is computed
+in the views. So the same log gives the same rows, whatever the order between aggregates.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+from prm_es.aggregates.base import Event
+from prm_es.messages import Recorded
+
+Row = Any  # a frozen dataclass whose fields are the table's columns, in order
+Rows = Mapping[str, tuple[Row, ...]]  # one aggregate's rows by table, each in the order of its key
+Fold = Callable[[Rows, Recorded, Event], Rows]
+
+PERSONAL = "personal"  # the table of each read model that alone holds personal values in clear
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a read model. `sealed` columns may hold tokens; their values in clear go to the personal table."""
+
+    row: type
+    key: tuple[str, ...]
+    sealed: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The table's name: the row class's, in lower case with underscores."""
+        letters = (f"_{one.lower()}" if one.isupper() else one for one in self.row.__name__)
+        return "".join(letters).lstrip("_")
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns in order."""
+        return tuple(field.name for field in fields(self.row))
+
+    def key_of(self, row: Row) -> tuple[Any, ...]:
+        """Give the values of a row's key."""
+        return tuple(getattr(row, name) for name in self.key)
+
+    def values(self, row: Row) -> tuple[Any, ...]:
+        """Give the values of a row, in the order of the columns."""
+        return tuple(getattr(row, name) for name in self.columns)
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """A read model; `version` rises when the same log gives other rows or other views."""
+
+    name: str
+    version: int
+    aggregates: tuple[str, ...]
+    tables: tuple[Table, ...]
+    fold: Fold
+    views: Sequence[str]
+
+    @property
+    def table_sql(self) -> str:
+        """DDL of the tables, with {model} open."""
+        return files(__package__).joinpath(f"{self.name}.tables.sql").read_text(encoding="utf-8")
+
+    @property
+    def view_sql(self) -> str:
+        """DDL and comments of the views, with {model}, {read} and {tz} open."""
+        return files(__package__).joinpath(f"{self.name}.views.sql").read_text(encoding="utf-8")
+
+    def empty(self) -> Rows:
+        """Give the rows of an aggregate without events."""
+        return {table.name: () for table in self.tables}

@@ -1,0 +1,409 @@
+"""Read model pipeline: every opportunity as it stands, each stay in a stage, and the partners they belong to."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from prm_es.aggregates import opportunity as o
+from prm_es.aggregates import partner as p
+from prm_es.aggregates.base import Event
+from prm_es.messages import Recorded
+from prm_es.projections.base import ReadModel, Row, Rows, Table
+
+_ORDER = ("prospect", "qualified", "technical_validation", "business_validation", "committed", "won")
+_CLOSED = ("won", "lost")
+
+
+@dataclass(frozen=True, slots=True)
+class Opportunity:
+    """One opportunity. `customer` and `next_action` may be tokens of personal data."""
+
+    opportunity_id: UUID
+    external_id: str | None
+    name: str | None
+    partner_id: UUID
+    lead_id: UUID | None
+    customer: str | None
+    product_lines: list[str]
+    deal_type: str | None
+    stage: str
+    status: str
+    probability: int
+    category: str
+    forecast_override: str | None
+    amount: Decimal | None
+    currency: str | None
+    owner: str | None
+    opened_at: datetime
+    engaged_at: datetime | None
+    expected_close_on: date | None
+    closed_on: date | None
+    lost_reason: str | None
+    stage_entered_at: datetime
+    touched_at: datetime
+    next_action: str | None
+    next_action_due_on: date | None
+    next_action_owner: str | None
+    data_gaps: list[str]
+    updated_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageVisit:
+    """One stay of an opportunity in a stage; `left_for` is forward, back, won or lost, null while it stays."""
+
+    opportunity_id: UUID
+    number: int
+    stage: str
+    entered_at: datetime
+    left_at: datetime | None
+    left_for: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """One partner. `name` is the trade name, else the legal name."""
+
+    partner_id: UUID
+    external_id: str | None
+    name: str | None
+    legal_name: str | None
+    status: str
+    types: list[str]
+    country: str | None
+    territories: list[str]
+    tier: str | None
+    channel_manager: str | None
+    parent_id: UUID | None
+    on_notice: bool
+    since: datetime
+    data_gaps: list[str]
+    updated_position: int
+
+
+def fold(rows: Rows, recorded: Recorded, event: Event) -> Rows:
+    """Give the aggregate's rows after the event."""
+    if recorded.aggregate == "partner":
+        return _fold_partner(rows, recorded, event)
+    if recorded.aggregate == "opportunity":
+        return _fold_opportunity(rows, recorded, event)
+    return rows
+
+
+# Opportunities
+
+
+def _fold_opportunity(rows: Rows, recorded: Recorded, event: Event) -> Rows:
+    if isinstance(event, o.Opened):
+        return {**rows, "opportunity": (_opened(recorded, event),), "stage_visit": _first_visits(recorded, event)}
+    (row,) = rows["opportunity"]
+    changed = _changed(row, recorded, event)
+    visits = rows["stage_visit"]
+    if isinstance(event, o.StageChanged | o.Won | o.Lost | o.Reopened):
+        visits = _moved(visits, recorded, row.stage, event.stage)
+    touched = recorded.at if isinstance(event, _TOUCHES) else row.touched_at
+    changed = replace(changed, touched_at=touched, updated_position=recorded.position)
+    return {**rows, "opportunity": (changed,), "stage_visit": visits}
+
+
+_TOUCHES = (
+    o.StageChanged,
+    o.ActivityLogged,
+    o.Commented,
+    o.HelpRequested,
+    o.NextActionSet,
+    o.NextActionCompleted,
+    o.Won,
+    o.Lost,
+    o.Reopened,
+)
+
+
+def _opened(recorded: Recorded, event: o.Opened) -> Opportunity:
+    action = event.next_action
+    return Opportunity(
+        opportunity_id=recorded.subject,
+        external_id=event.external_id,
+        name=event.name,
+        partner_id=event.partner_id,
+        lead_id=event.lead_id,
+        customer=event.customer.name if event.customer else None,
+        product_lines=_lines(event.products),
+        deal_type=event.deal_type,
+        stage=event.stage,
+        status=_status(event.stage),
+        probability=event.probability,
+        category=event.category,
+        forecast_override=None,
+        amount=event.amount.amount if event.amount else None,
+        currency=event.amount.currency if event.amount else None,
+        owner=event.owner,
+        opened_at=recorded.at,
+        engaged_at=recorded.at if event.stage != "prospect" else None,
+        expected_close_on=event.expected_close_on,
+        closed_on=None,
+        lost_reason=None,
+        stage_entered_at=recorded.at,
+        touched_at=recorded.at,
+        next_action=action.text if action else None,
+        next_action_due_on=action.due_on if action else None,
+        next_action_owner=action.owner if action else None,
+        data_gaps=sorted(event.missing),
+        updated_position=recorded.position,
+    )
+
+
+def _lines(products: Iterable[o.Product]) -> list[str]:
+    return list(dict.fromkeys(product.line for product in products))
+
+
+def _status(stage: str) -> str:
+    return stage if stage in _CLOSED else "open"
+
+
+def _changed(row: Opportunity, recorded: Recorded, event: Event) -> Opportunity:  # noqa: C901
+    match event:
+        case o.StageChanged():
+            return _with_action(_entered(row, recorded, event, event.missing), event.next_action)
+        case o.Won() | o.Lost():
+            return _closed(row, recorded, event)
+        case o.Reopened():
+            reopened = _entered(row, recorded, event, ())
+            return replace(reopened, closed_on=None, lost_reason=None, data_gaps=_without(row.data_gaps, "lost_reason"))
+        case o.DetailsChanged():
+            return _details(row, event)
+        case o.AmountChanged():
+            amount = event.amount
+            gaps = _without(row.data_gaps, "amount") if amount else row.data_gaps
+            return replace(
+                row,
+                amount=amount.amount if amount else None,
+                currency=amount.currency if amount else None,
+                data_gaps=gaps,
+            )
+        case o.CloseDateChanged():
+            gaps = _without(row.data_gaps, "expected_close_on") if event.expected_close_on else row.data_gaps
+            return replace(row, expected_close_on=event.expected_close_on, data_gaps=gaps)
+        case o.NextActionSet():
+            gaps = _without(row.data_gaps, "next_action")
+            return replace(
+                row,
+                next_action=event.text,
+                next_action_due_on=event.due_on,
+                next_action_owner=event.owner,
+                data_gaps=gaps,
+            )
+        case o.NextActionCompleted():
+            return replace(row, next_action=None, next_action_due_on=None, next_action_owner=None)
+        case o.ForecastOverridden():
+            return replace(row, forecast_override=event.category)
+        case o.OwnerAssigned():
+            return replace(row, owner=event.owner)
+        case o.PartnerOfRecordChanged():
+            return replace(row, partner_id=event.partner_id)
+        case _:
+            return row
+
+
+def _entered(
+    row: Opportunity, recorded: Recorded, event: o.StageChanged | o.Won | o.Lost | o.Reopened, missing: Iterable[str]
+) -> Opportunity:
+    engaged = row.engaged_at or (recorded.at if event.stage not in ("prospect", "lost") else None)
+    return replace(
+        row,
+        stage=event.stage,
+        status=_status(event.stage),
+        probability=event.probability,
+        category=event.category,
+        engaged_at=engaged,
+        stage_entered_at=recorded.at,
+        data_gaps=sorted({*row.data_gaps, *missing}),
+    )
+
+
+def _with_action(row: Opportunity, action: o.NextAction | None) -> Opportunity:
+    if action is None:
+        return row
+    return replace(
+        row,
+        next_action=action.text,
+        next_action_due_on=action.due_on,
+        next_action_owner=action.owner,
+        data_gaps=_without(row.data_gaps, "next_action"),
+    )
+
+
+def _closed(row: Opportunity, recorded: Recorded, event: o.Won | o.Lost) -> Opportunity:
+    """A closed deal has no next action, and what was only needed to close it is no gap any more."""
+    entered = _entered(row, recorded, event, ())
+    gaps = _without(row.data_gaps, "next_action", "expected_close_on")
+    closed = replace(
+        entered,
+        closed_on=event.closed_on,
+        next_action=None,
+        next_action_due_on=None,
+        next_action_owner=None,
+        forecast_override=None,
+    )
+    if isinstance(event, o.Lost):
+        unknown = ("lost_reason",) if event.reason == "not_given" else ()
+        return replace(closed, lost_reason=event.reason, data_gaps=sorted({*gaps, *unknown}))
+    amount = event.amount
+    return replace(
+        closed,
+        amount=amount.amount if amount else row.amount,
+        currency=amount.currency if amount else row.currency,
+        data_gaps=_without(gaps, "amount") if amount else gaps,
+    )
+
+
+def _details(row: Opportunity, event: o.DetailsChanged) -> Opportunity:
+    changed = set(event.changed)
+    return replace(
+        row,
+        name=event.name if "name" in changed else row.name,
+        external_id=event.external_id if "external_id" in changed else row.external_id,
+        customer=(event.customer.name if event.customer else None) if "customer" in changed else row.customer,
+        product_lines=_lines(event.products) if "products" in changed else row.product_lines,
+        deal_type=event.deal_type if "deal_type" in changed else row.deal_type,
+        data_gaps=_without(row.data_gaps, *(name for name in changed if getattr(event, name, None))),
+    )
+
+
+def _without(gaps: Iterable[str], *filled: str) -> list[str]:
+    return sorted(set(gaps) - set(filled))
+
+
+def _first_visits(recorded: Recorded, event: o.Opened) -> tuple[StageVisit, ...]:
+    return (StageVisit(recorded.subject, 1, event.stage, recorded.at, None, None),)
+
+
+def _moved(visits: tuple[Row, ...], recorded: Recorded, before: str, after: str) -> tuple[Row, ...]:
+    *earlier, last = visits
+    left = replace(last, left_at=recorded.at, left_for=_direction(before, after))
+    entered = StageVisit(recorded.subject, last.number + 1, after, recorded.at, None, None)
+    return (*earlier, left, entered)
+
+
+def _direction(before: str, after: str) -> str:
+    if after in _CLOSED:
+        return after
+    if before in _CLOSED:
+        return "back"
+    return "forward" if _ORDER.index(after) > _ORDER.index(before) else "back"
+
+
+# Partners
+
+
+def _fold_partner(rows: Rows, recorded: Recorded, event: Event) -> Rows:
+    before: Partner | None = next(iter(rows["partner"]), None)
+    after = _profile(_status_after(before, recorded, event), event)
+    return {**rows, "partner": (replace(_trait(after, event), updated_position=recorded.position),)}
+
+
+_STATUS: dict[type[Event], str] = {
+    p.Invited: "invited",
+    p.ApplicationSubmitted: "applied",
+    p.InvitationDeclined: "declined",
+    p.ReviewStarted: "under_review",
+    p.Approved: "approved",
+    p.Rejected: "rejected",
+    p.OnboardingStarted: "onboarding",
+    p.Activated: "active",
+    p.Suspended: "suspended",
+    p.Reinstated: "active",
+    p.Terminated: "terminated",
+}
+
+
+def _status_after(before: Partner | None, recorded: Recorded, event: Event) -> Partner:
+    row = before or Partner(
+        partner_id=recorded.subject,
+        external_id=None,
+        name=None,
+        legal_name=None,
+        status="",
+        types=[],
+        country=None,
+        territories=[],
+        tier=None,
+        channel_manager=None,
+        parent_id=None,
+        on_notice=False,
+        since=recorded.at,
+        data_gaps=[],
+        updated_position=recorded.position,
+    )
+    if isinstance(event, p.Imported):
+        return replace(row, status=event.status)
+    return replace(row, status=_STATUS.get(type(event), row.status))
+
+
+_PROFILE = ("legal_name", "trade_name", "country", "types", "parent", "external_id")
+
+
+def _profile(row: Partner, event: Event) -> Partner:
+    """Take over what a profile says: all that is given by an application or import, what is named by an update."""
+    if not isinstance(event, p.Invited | p.ApplicationSubmitted | p.Imported | p.ProfileUpdated):
+        return row
+    if isinstance(event, p.ProfileUpdated):
+        said = set(event.changed)
+    else:
+        said = {name for name in _PROFILE if getattr(event, name)}
+    legal = event.legal_name if "legal_name" in said else row.legal_name
+    trade = event.trade_name if "trade_name" in said else (row.name if row.name != row.legal_name else None)
+    return replace(
+        row,
+        legal_name=legal,
+        name=trade or legal,
+        country=event.country if "country" in said else row.country,
+        types=list(event.types) if "types" in said else row.types,
+        parent_id=event.parent if "parent" in said else row.parent_id,
+        external_id=event.external_id if "external_id" in said else row.external_id,
+    )
+
+
+def _trait(row: Partner, event: Event) -> Partner:
+    match event:
+        case p.Imported():
+            return replace(
+                row,
+                territories=list(event.territories),
+                tier=event.tier,
+                channel_manager=event.channel_manager,
+                on_notice=event.on_notice,
+                data_gaps=sorted(event.missing),
+            )
+        case p.Invited():
+            return replace(row, channel_manager=event.channel_manager)
+        case p.ApplicationSubmitted():
+            return replace(row, data_gaps=sorted(event.missing))
+        case p.ChannelManagerAssigned():
+            return replace(row, channel_manager=event.channel_manager)
+        case p.TerritoriesSet():
+            return replace(row, territories=list(event.territories))
+        case p.TierChanged():
+            return replace(row, tier=event.tier)
+        case p.PutOnNotice():
+            return replace(row, on_notice=True)
+        case p.NoticeCleared():
+            return replace(row, on_notice=False)
+        case _:
+            return row
+
+
+MODEL = ReadModel(
+    name="pipeline",
+    version=1,
+    aggregates=("partner", "opportunity"),
+    tables=(
+        Table(Opportunity, ("opportunity_id",), sealed=("customer", "next_action")),
+        Table(StageVisit, ("opportunity_id", "number")),
+        Table(Partner, ("partner_id",)),
+    ),
+    fold=fold,
+    views=("funnel", "pipeline", "opportunities", "partners"),
+)

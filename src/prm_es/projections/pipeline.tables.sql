@@ -1,0 +1,59 @@
+CREATE TABLE {model}.opportunity (
+    opportunity_id     uuid PRIMARY KEY,
+    external_id        text,
+    name               text,
+    partner_id         uuid NOT NULL,
+    lead_id            uuid,
+    customer           text,
+    product_lines      text[] NOT NULL,
+    deal_type          text,
+    stage              text NOT NULL,
+    status             text NOT NULL,
+    probability        int NOT NULL,
+    category           text NOT NULL,
+    forecast_override  text,
+    amount             numeric,
+    currency           text,
+    owner              text,
+    opened_at          timestamptz NOT NULL,
+    engaged_at         timestamptz,
+    expected_close_on  date,
+    closed_on          date,
+    lost_reason        text,
+    stage_entered_at   timestamptz NOT NULL,
+    touched_at         timestamptz NOT NULL,
+    next_action        text,
+    next_action_due_on date,
+    next_action_owner  text,
+    data_gaps          text[] NOT NULL,
+    updated_position   bigint NOT NULL
+) WITH (fillfactor = 80);
+CREATE INDEX ON {model}.opportunity (partner_id);
+
+CREATE TABLE {model}.stage_visit (
+    opportunity_id uuid NOT NULL,
+    number         int NOT NULL,
+    stage          text NOT NULL,
+    entered_at     timestamptz NOT NULL,
+    left_at        timestamptz,
+    left_for       text,
+    PRIMARY KEY (opportunity_id, number)
+) WITH (fillfactor = 80);
+
+CREATE TABLE {model}.partner (
+    partner_id       uuid PRIMARY KEY,
+    external_id      text,
+    name             text,
+    legal_name       text,
+    status           text NOT NULL,
+    types            text[] NOT NULL,
+    country          text,
+    territories      text[] NOT NULL,
+    tier             text,
+    channel_manager  text,
+    parent_id        uuid,
+    on_notice        boolean NOT NULL,
+    since            timestamptz NOT NULL,
+    data_gaps        text[] NOT NULL,
+    updated_position bigint NOT NULL
+) WITH (fillfactor = 80);

@@ -1,0 +1,168 @@
+CREATE VIEW {read}.partners WITH (security_invoker) AS
+SELECT
+    p.partner_id,
+    p.external_id,
+    p.name AS partner,
+    p.legal_name,
+    p.status,
+    p.types,
+    p.country,
+    p.territories,
+    p.tier,
+    p.channel_manager,
+    p.parent_id,
+    parent.name AS parent,
+    p.on_notice,
+    p.since,
+    p.data_gaps,
+    p.updated_position
+FROM {model}.partner p
+LEFT JOIN {model}.partner parent ON parent.partner_id = p.parent_id;
+
+COMMENT ON VIEW {read}.partners IS 'Every partner as it stands.';
+COMMENT ON COLUMN {read}.partners.partner_id IS 'Aggregate id.';
+COMMENT ON COLUMN {read}.partners.external_id IS 'Key in the system that the partner came from.';
+COMMENT ON COLUMN {read}.partners.partner IS 'Trade name, else legal name.';
+COMMENT ON COLUMN {read}.partners.legal_name IS 'Registered name.';
+COMMENT ON COLUMN {read}.partners.status IS 'invited, applied, under_review, approved, onboarding, active, suspended, declined, rejected or terminated.';
+COMMENT ON COLUMN {read}.partners.types IS 'reseller, retailer, consultant, service_provider, integrator, isv, distributor, referral.';
+COMMENT ON COLUMN {read}.partners.country IS 'ISO 3166 code.';
+COMMENT ON COLUMN {read}.partners.territories IS 'Where the partner may sell.';
+COMMENT ON COLUMN {read}.partners.tier IS 'Level in the partner programme.';
+COMMENT ON COLUMN {read}.partners.channel_manager IS 'Who looks after the partner, an opaque id.';
+COMMENT ON COLUMN {read}.partners.parent_id IS 'Parent organisation, which may act for this one.';
+COMMENT ON COLUMN {read}.partners.parent IS 'Name of the parent organisation.';
+COMMENT ON COLUMN {read}.partners.on_notice IS 'Whether a notice stands.';
+COMMENT ON COLUMN {read}.partners.since IS 'Business time of the first event.';
+COMMENT ON COLUMN {read}.partners.data_gaps IS 'Fields that an import left out.';
+COMMENT ON COLUMN {read}.partners.updated_position IS 'Position in the log of the last event that changed the row.';
+
+CREATE VIEW {read}.opportunities WITH (security_invoker) AS
+WITH today AS (SELECT (now() AT TIME ZONE {tz})::date AS day)
+SELECT
+    o.opportunity_id,
+    o.external_id,
+    o.name,
+    o.partner_id,
+    p.name AS partner,
+    array_to_string(p.territories, ', ') AS territory,
+    CASE WHEN o.customer LIKE '~1.%' THEN customer.value ELSE o.customer END AS customer,
+    o.product_lines,
+    o.deal_type,
+    o.stage,
+    o.status,
+    o.probability,
+    coalesce(o.forecast_override, o.category) AS forecast_category,
+    o.amount,
+    o.currency,
+    o.amount * o.probability / 100 AS weighted_amount,
+    o.owner,
+    o.opened_at,
+    (o.engaged_at AT TIME ZONE {tz})::date AS engaged_on,
+    o.expected_close_on,
+    o.closed_on,
+    o.lost_reason,
+    o.stage_entered_at,
+    CASE WHEN o.status = 'open' THEN today.day - (o.stage_entered_at AT TIME ZONE {tz})::date END AS days_in_stage,
+    coalesce(o.closed_on, today.day) - (o.opened_at AT TIME ZONE {tz})::date AS age_days,
+    CASE WHEN o.next_action LIKE '~1.%' THEN action.value ELSE o.next_action END AS next_action,
+    o.next_action_due_on,
+    o.status = 'open' AND coalesce(o.next_action_due_on < today.day OR o.expected_close_on < today.day, false) AS overdue,
+    o.status = 'open' AND o.touched_at < now() - interval '30 days' AS stalled,
+    o.data_gaps,
+    o.lead_id,
+    o.touched_at,
+    o.updated_position
+FROM {model}.opportunity o
+CROSS JOIN today
+LEFT JOIN {model}.partner p USING (partner_id)
+LEFT JOIN {model}.personal customer ON customer.aggregate_id = o.opportunity_id AND customer.field = 'customer'
+LEFT JOIN {model}.personal action ON action.aggregate_id = o.opportunity_id AND action.field = 'next_action';
+
+COMMENT ON VIEW {read}.opportunities IS 'Every opportunity as it stands: status, next action, age.';
+COMMENT ON COLUMN {read}.opportunities.opportunity_id IS 'Aggregate id.';
+COMMENT ON COLUMN {read}.opportunities.external_id IS 'Key in the system that the opportunity came from.';
+COMMENT ON COLUMN {read}.opportunities.name IS 'Name given by the owner.';
+COMMENT ON COLUMN {read}.opportunities.partner_id IS 'Partner of record.';
+COMMENT ON COLUMN {read}.opportunities.partner IS 'Name of the partner of record, as it is now.';
+COMMENT ON COLUMN {read}.opportunities.territory IS 'Territories of the partner of record, as they are now, separated by commas.';
+COMMENT ON COLUMN {read}.opportunities.customer IS 'Name of the end customer; null if unknown or forgotten.';
+COMMENT ON COLUMN {read}.opportunities.product_lines IS 'Product lines on the deal.';
+COMMENT ON COLUMN {read}.opportunities.deal_type IS 'new, expansion or renewal.';
+COMMENT ON COLUMN {read}.opportunities.stage IS 'prospect, qualified, technical_validation, business_validation, committed, won or lost.';
+COMMENT ON COLUMN {read}.opportunities.status IS 'open, won or lost.';
+COMMENT ON COLUMN {read}.opportunities.probability IS 'Percent, a snapshot at stage entry.';
+COMMENT ON COLUMN {read}.opportunities.forecast_category IS 'The override if there is one, else the snapshot at stage entry: pipeline, best_case, commit, closed or omitted.';
+COMMENT ON COLUMN {read}.opportunities.amount IS 'In currency; the final amount once won.';
+COMMENT ON COLUMN {read}.opportunities.currency IS 'ISO 4217 code; sums never mix currencies.';
+COMMENT ON COLUMN {read}.opportunities.weighted_amount IS 'amount x probability / 100.';
+COMMENT ON COLUMN {read}.opportunities.owner IS 'Who works the deal, an opaque id.';
+COMMENT ON COLUMN {read}.opportunities.opened_at IS 'Business time of opening.';
+COMMENT ON COLUMN {read}.opportunities.engaged_on IS 'Day on which it first stood in qualified or a later stage, in the report time zone.';
+COMMENT ON COLUMN {read}.opportunities.expected_close_on IS 'Day on which the deal is expected to close.';
+COMMENT ON COLUMN {read}.opportunities.closed_on IS 'Day on which it was won or lost.';
+COMMENT ON COLUMN {read}.opportunities.lost_reason IS 'From the closed list; not_given shows in data_gaps.';
+COMMENT ON COLUMN {read}.opportunities.stage_entered_at IS 'Business time of entering the stage.';
+COMMENT ON COLUMN {read}.opportunities.days_in_stage IS 'Days since then, as at today; null once closed.';
+COMMENT ON COLUMN {read}.opportunities.age_days IS 'Days from opening to closing, or to today while open.';
+COMMENT ON COLUMN {read}.opportunities.next_action IS 'What is to be done next; null if nothing is or its text was forgotten.';
+COMMENT ON COLUMN {read}.opportunities.next_action_due_on IS 'Day by which it is to be done.';
+COMMENT ON COLUMN {read}.opportunities.overdue IS 'Open, and the next action or the expected close lies in the past.';
+COMMENT ON COLUMN {read}.opportunities.stalled IS 'Open, and without activity or stage change for 30 days.';
+COMMENT ON COLUMN {read}.opportunities.data_gaps IS 'Fields that an import left out and nobody has given since.';
+COMMENT ON COLUMN {read}.opportunities.lead_id IS 'Lead that it came from.';
+COMMENT ON COLUMN {read}.opportunities.touched_at IS 'Business time of the last activity or stage change.';
+COMMENT ON COLUMN {read}.opportunities.updated_position IS 'Position in the log of the last event that changed the row.';
+
+CREATE VIEW {read}.pipeline WITH (security_invoker) AS
+SELECT
+    stage,
+    status,
+    forecast_category,
+    partner_id,
+    partner,
+    territory,
+    currency,
+    date_trunc('month', expected_close_on)::date AS expected_close_month,
+    count(*) AS opportunities,
+    sum(amount) AS amount,
+    sum(weighted_amount) AS weighted_amount
+FROM {read}.opportunities
+GROUP BY stage, status, forecast_category, partner_id, partner, territory, currency, date_trunc('month', expected_close_on)::date;
+
+COMMENT ON VIEW {read}.pipeline IS 'Opportunities counted and summed; filter status = ''open'' for the open pipeline.';
+COMMENT ON COLUMN {read}.pipeline.stage IS 'Stage.';
+COMMENT ON COLUMN {read}.pipeline.status IS 'open, won or lost.';
+COMMENT ON COLUMN {read}.pipeline.forecast_category IS 'Forecast category.';
+COMMENT ON COLUMN {read}.pipeline.partner_id IS 'Partner of record.';
+COMMENT ON COLUMN {read}.pipeline.partner IS 'Its name.';
+COMMENT ON COLUMN {read}.pipeline.territory IS 'Its territories.';
+COMMENT ON COLUMN {read}.pipeline.currency IS 'ISO 4217 code; null where no amount is known.';
+COMMENT ON COLUMN {read}.pipeline.expected_close_month IS 'First day of the month of the expected close; null if unknown.';
+COMMENT ON COLUMN {read}.pipeline.opportunities IS 'How many.';
+COMMENT ON COLUMN {read}.pipeline.amount IS 'Sum of the amounts that are known.';
+COMMENT ON COLUMN {read}.pipeline.weighted_amount IS 'Sum of amount x probability / 100.';
+
+CREATE VIEW {read}.funnel WITH (security_invoker) AS
+SELECT
+    stage,
+    count(*) AS entered,
+    count(*) FILTER (WHERE left_for = 'forward') AS left_forward,
+    count(*) FILTER (WHERE left_for = 'back') AS left_back,
+    count(*) FILTER (WHERE left_for = 'won') AS won,
+    count(*) FILTER (WHERE left_for = 'lost') AS lost,
+    count(*) FILTER (WHERE left_for IS NULL) AS still_in,
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM left_at - entered_at)::bigint / 86400)
+        FILTER (WHERE left_at IS NOT NULL) AS median_days
+FROM {model}.stage_visit
+GROUP BY stage;
+
+COMMENT ON VIEW {read}.funnel IS 'What becomes of the stays in each stage; an opportunity that comes back counts again.';
+COMMENT ON COLUMN {read}.funnel.stage IS 'Stage.';
+COMMENT ON COLUMN {read}.funnel.entered IS 'Stays that began.';
+COMMENT ON COLUMN {read}.funnel.left_forward IS 'Stays that ended with a later open stage.';
+COMMENT ON COLUMN {read}.funnel.left_back IS 'Stays that ended with an earlier stage, reopening included.';
+COMMENT ON COLUMN {read}.funnel.won IS 'Stays that ended with winning.';
+COMMENT ON COLUMN {read}.funnel.lost IS 'Stays that ended with losing.';
+COMMENT ON COLUMN {read}.funnel.still_in IS 'Stays that last.';
+COMMENT ON COLUMN {read}.funnel.median_days IS 'Median length in whole days of the stays that ended.';

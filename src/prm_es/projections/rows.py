@@ -1,0 +1,190 @@
+"""Rows of read models in and out of PostgreSQL, through psycopg2."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from io import StringIO
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg2.extras
+from psycopg2 import sql
+
+from prm_es.projections.base import PERSONAL, ReadModel, Row, Rows, Table
+from prm_es.store.vault import TOKEN, all_key_ids, open_text
+
+psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
+
+Changes = Mapping[UUID, tuple[Rows, Rows]]  # an aggregate's rows before and after
+_PAGE: Final = 1000
+
+
+def load(cursor: Any, model: ReadModel, schema: str, ids: Sequence[UUID]) -> dict[UUID, Rows]:  # noqa: ANN401
+    """Give the rows of these aggregates; those without any have empty tables."""
+    found: dict[UUID, dict[str, list[Row]]] = {one: {table.name: [] for table in model.tables} for one in ids}
+    for table in model.tables:
+        query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s) ORDER BY {}").format(
+            _names(table.columns), sql.Identifier(schema, table.name), sql.Identifier(table.key[0]), _names(table.key)
+        )
+        cursor.execute(query, (list(ids),))
+        for values in cursor:
+            row = table.row(*values)
+            found[getattr(row, table.key[0])][table.name].append(row)
+    return {one: {name: tuple(rows) for name, rows in tables.items()} for one, tables in found.items()}
+
+
+def save(cursor: Any, model: ReadModel, schema: str, changes: Changes) -> None:  # noqa: ANN401
+    """Write what differs between before and after, in order of key, and the personal values that go with it."""
+    for table in model.tables:
+        written, gone = _difference(table, changes)
+        if gone:
+            _delete(cursor, table, schema, gone)
+        if written:
+            _upsert(cursor, table, schema, written)
+    _save_personal(cursor, schema, list(_sealed_changes(model, changes)))
+
+
+def _difference(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[Any, ...]]]:
+    written, gone = [], []
+    for before, after in changes.values():
+        old, new = before[table.name], after[table.name]
+        if old == new:
+            continue
+        known = {table.key_of(row): row for row in old}
+        fresh = {table.key_of(row): row for row in new}
+        written += [row for key, row in fresh.items() if known.get(key) != row]
+        gone += [key for key in known if key not in fresh]
+    return sorted(written, key=table.key_of), sorted(gone)
+
+
+def _upsert(cursor: Any, table: Table, schema: str, rows: Sequence[Row]) -> None:  # noqa: ANN401
+    others = [name for name in table.columns if name not in table.key]
+    assignments = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others)
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES %s ON CONFLICT ({}) DO UPDATE SET {}").format(
+        sql.Identifier(schema, table.name), _names(table.columns), _names(table.key), assignments
+    )
+    values = [table.values(row) for row in rows]
+    psycopg2.extras.execute_values(cursor, statement.as_string(cursor), values, page_size=_PAGE)
+
+
+def _delete(cursor: Any, table: Table, schema: str, keys: Sequence[tuple[Any, ...]]) -> None:  # noqa: ANN401
+    statement = sql.SQL("DELETE FROM {} WHERE ({}) IN (VALUES %s)").format(
+        sql.Identifier(schema, table.name), _names(table.key)
+    )
+    psycopg2.extras.execute_values(cursor, statement.as_string(cursor), keys, page_size=_PAGE)
+
+
+# Personal values
+
+Personal = tuple[UUID, str, str | None]  # aggregate, field, token or plain text
+
+
+def _sealed_changes(model: ReadModel, changes: Changes) -> Iterator[Personal]:
+    """Give each sealed field whose token changed; a sealed column's table has one row an aggregate."""
+    for table in model.tables:
+        for name in table.sealed:
+            for aggregate_id, (before, after) in changes.items():
+                old, new = (_content(rows[table.name], name) for rows in (before, after))
+                if old != new and any(content and TOKEN.fullmatch(content) for content in (old, new)):
+                    yield aggregate_id, name, new
+
+
+def _content(rows: Sequence[Row], name: str) -> str | None:
+    return getattr(rows[0], name) if rows else None
+
+
+def _save_personal(cursor: Any, schema: str, changed: Sequence[Personal]) -> None:  # noqa: ANN401
+    if not changed:
+        return
+    table = sql.Identifier(schema, PERSONAL)
+    delete = sql.SQL("DELETE FROM {} WHERE (aggregate_id, field) IN (VALUES %s)").format(table)
+    gone = sorted((aggregate_id, name) for aggregate_id, name, _content in changed)
+    psycopg2.extras.execute_values(cursor, delete.as_string(cursor), gone, page_size=_PAGE)
+    values = personal_values(cursor, changed)
+    if values:
+        insert = sql.SQL("INSERT INTO {} (key_id, aggregate_id, field, value) VALUES %s").format(table)
+        psycopg2.extras.execute_values(cursor, insert.as_string(cursor), values, page_size=_PAGE)
+
+
+def personal_values(cursor: Any, sealed: Iterable[Personal]) -> list[tuple[UUID, UUID, str, str]]:  # noqa: ANN401
+    """Decrypt what still can be; holds the keys' rows FOR SHARE until the transaction ends, against forgetting."""
+    tokens = [(aggregate_id, name, token) for aggregate_id, name, token in sealed if token]
+    wanted = all_key_ids(token for _aggregate_id, _name, token in tokens)
+    if not wanted:
+        return []
+    cursor.execute("SELECT key_id, key FROM keys WHERE key_id = ANY(%s) ORDER BY key_id FOR SHARE", (list(wanted),))
+    keys = {key_id: bytes(key) for key_id, key in cursor}
+    values = []
+    for aggregate_id, name, token in tokens:
+        (key_id,) = all_key_ids((token,)) or (None,)
+        clear = open_text(token, keys) if key_id else None
+        if key_id and clear is not None:
+            values.append((key_id, aggregate_id, name, clear))
+    return sorted(values, key=lambda value: (value[1], value[2]))
+
+
+# Bulk
+
+
+class Copier:
+    """Collects whole aggregates and writes them by COPY into empty tables; memory is bounded by `limit` rows."""
+
+    def __init__(self, cursor: Any, model: ReadModel, schema: str, limit: int = 20_000) -> None:  # noqa: ANN401
+        self._cursor, self._model, self._schema, self._limit = cursor, model, schema, limit
+        self._buffers = {table.name: StringIO() for table in model.tables}
+        self._sealed: list[Personal] = []
+        self._held = 0
+
+    def add(self, aggregate_id: UUID, rows: Rows) -> None:
+        """Take one aggregate's rows."""
+        empty = self._model.empty()
+        for table in self._model.tables:
+            for row in rows[table.name]:
+                self._buffers[table.name].write("\t".join(map(_copy_text, table.values(row))) + "\n")
+                self._held += 1
+        self._sealed += _sealed_changes(self._model, {aggregate_id: (empty, rows)})
+        if self._held >= self._limit:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        for table in self._model.tables:
+            buffer = self._buffers[table.name]
+            self._copy(table.name, table.columns, buffer)
+            self._buffers[table.name] = StringIO()
+        buffer = StringIO()
+        for value in personal_values(self._cursor, self._sealed):
+            buffer.write("\t".join(map(_copy_text, value)) + "\n")
+        self._copy(PERSONAL, ("key_id", "aggregate_id", "field", "value"), buffer)
+        self._sealed, self._held = [], 0
+
+    def _copy(self, table: str, columns: Sequence[str], buffer: StringIO) -> None:
+        if not buffer.tell():
+            return
+        buffer.seek(0)
+        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(self._schema, table), _names(columns))
+        self._cursor.copy_expert(statement.as_string(self._cursor), buffer)
+
+
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_QUOTES: Final = str.maketrans({"\\": "\\\\", '"': '\\"'})
+
+
+def _copy_text(value: object) -> str:
+    """Write a value in COPY's text format (postgresql.org/docs/18/sql-copy.html)."""
+    match value:
+        case None:
+            return "\\N"
+        case bool():
+            return "t" if value else "f"
+        case str():
+            return value.translate(_ESCAPES)
+        case list():
+            return ("{" + ",".join(f'"{str(one).translate(_QUOTES)}"' for one in value) + "}").translate(_ESCAPES)
+        case datetime() | date():
+            return value.isoformat()
+        case _:
+            return str(value)
+
+
+def _names(names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))

@@ -1,0 +1,315 @@
+"""Making a read model anew from the log: beside the live one, caught up, then swapped in one short transaction.
+
+Readers see the old rows until the swap and then the new ones. A rebuild that is killed leaves a generation marked
+"building", which the next one removes.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg2
+import psycopg2.errors
+import structlog
+from psycopg2 import sql
+
+from prm_es.errors import AlreadyRunning, Unavailable
+from prm_es.messages import recorded
+from prm_es.projections.base import PERSONAL, ReadModel
+from prm_es.projections.registry import READ_MODELS
+from prm_es.projections.rows import Copier
+from prm_es.projections.runner import Projector, fold_stream, schema_of, streams
+from prm_es.settings import PARTITIONS, Settings
+from prm_es.store.locks import Lock, keys
+
+log = structlog.get_logger()
+
+Progress = Callable[[int, int], None]  # events done, events in all
+SWAP_LOCK_MS: Final = 50
+SWAP_TRIES: Final = 400
+CLOSE_ENOUGH: Final = 1000  # events that the last catching up may hold workers for
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild did, or what a dry run found: rows that only one side has, by table."""
+
+    generation: int
+    events: int
+    seconds: float
+    differs: dict[str, int]
+
+
+def install(settings: Settings) -> list[str]:
+    """Make the tables and views of read models that have none yet; gives their names."""
+    made = []
+    with _owner(settings) as connection:
+        for model in READ_MODELS.values():
+            with connection, connection.cursor() as cursor:
+                if _live(cursor, settings, model) is None:
+                    _create(cursor, settings, model, 1, "live")
+                    _point_views(cursor, settings, model, 1)
+                    made.append(model.name)
+    return made
+
+
+def rebuild(settings: Settings, model: ReadModel, progress: Progress = lambda _done, _total: None) -> Rebuilt:
+    """Build the read model anew and swap it in; raises AlreadyRunning while another rebuild runs."""
+    started = time.monotonic()
+    with _owner(settings) as connection, _exclusive(connection, settings):
+        generation = _fresh_generation(connection, settings, model)
+        events, reached = _fill(connection, settings, model, generation, progress)
+        _swap(connection, settings, model, generation, reached)
+        log.info("rebuild.swapped", model=model.name, generation=generation, events=events)
+        return Rebuilt(generation, events, time.monotonic() - started, {})
+
+
+def compare(settings: Settings, model: ReadModel, progress: Progress = lambda _done, _total: None) -> Rebuilt:
+    """Build the read model anew beside the live one, count the rows that differ at the same position, drop it again.
+
+    Workers wait for the length of the comparison, readers do not.
+    """
+    started = time.monotonic()
+    with _owner(settings) as connection, _exclusive(connection, settings):
+        generation = _fresh_generation(connection, settings, model)
+        try:
+            events, reached = _fill(connection, settings, model, generation, progress)
+            with connection, connection.cursor() as cursor:
+                live = _hold_workers(cursor, settings, model)
+                _finish(cursor, settings, model, generation, reached)
+                _finish(cursor, settings, model, live, _lowest(cursor, settings, model, live))
+                differs = _differences(cursor, settings, model, live, generation)
+        finally:
+            _drop(connection, settings, model, generation)
+        return Rebuilt(generation, events, time.monotonic() - started, differs)
+
+
+@contextmanager
+def _owner(settings: Settings) -> Iterator[Any]:
+    connection = psycopg2.connect(settings.dsn("owner"))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _exclusive(connection: Any, settings: Settings) -> Iterator[None]:  # noqa: ANN401
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", keys(settings.prefix, Lock.REBUILD))
+        if not cursor.fetchone()[0]:
+            raise AlreadyRunning("another rebuild runs")
+    yield
+
+
+def _live(cursor: Any, settings: Settings, model: ReadModel) -> int | None:  # noqa: ANN401
+    query = sql.SQL("SELECT generation FROM {}.generations WHERE name = %s AND status = 'live'")
+    cursor.execute(query.format(sql.Identifier(settings.projections_schema)), (model.name,))
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _fresh_generation(connection: Any, settings: Settings, model: ReadModel) -> int:  # noqa: ANN401
+    bookkeeping = sql.Identifier(settings.projections_schema)
+    with connection, connection.cursor() as cursor:
+        query = sql.SQL("SELECT generation FROM {}.generations WHERE name = %s AND status <> 'live'")
+        cursor.execute(query.format(bookkeeping), (model.name,))
+        left_over = [row[0] for row in cursor]
+    for generation in left_over:
+        _drop(connection, settings, model, generation)
+    with connection, connection.cursor() as cursor:
+        query = sql.SQL("SELECT coalesce(max(generation), 0) + 1 FROM {}.generations WHERE name = %s")
+        cursor.execute(query.format(bookkeeping), (model.name,))
+        generation = int(cursor.fetchone()[0])
+        _create(cursor, settings, model, generation, "building")
+    return generation
+
+
+def _create(cursor: Any, settings: Settings, model: ReadModel, generation: int, status: str) -> None:  # noqa: ANN401
+    schema = sql.Identifier(schema_of(settings, model.name, generation))
+    roles = {role: sql.Identifier(settings.db_role(role)) for role in ("projector", "reader", "auditor")}
+    bookkeeping = sql.Identifier(settings.projections_schema)
+    cursor.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+    cursor.execute(sql.SQL(model.table_sql).format(model=schema))
+    for statement in _PERSONAL_AND_GRANTS:
+        cursor.execute(sql.SQL(statement).format(model=schema, personal=sql.Identifier(PERSONAL), **roles))
+    cursor.execute(
+        sql.SQL("INSERT INTO {}.generations (name, generation, version, status) VALUES (%s, %s, %s, %s)").format(
+            bookkeeping
+        ),
+        (model.name, generation, model.version, status),
+    )
+    cursor.execute(
+        sql.SQL(
+            "INSERT INTO {}.checkpoints (name, generation, topic, partition, position)"
+            " SELECT %s, %s, topic, partition, 0 FROM unnest(%s) topic, generate_series(0, %s) partition"
+        ).format(bookkeeping),
+        (model.name, generation, [settings.event_topic(name) for name in model.aggregates], PARTITIONS - 1),
+    )
+
+
+_PERSONAL_AND_GRANTS: Final = (
+    "CREATE TABLE {model}.{personal} (key_id uuid NOT NULL, aggregate_id uuid NOT NULL, field text NOT NULL,"
+    " value text NOT NULL, PRIMARY KEY (aggregate_id, field))",
+    "CREATE INDEX ON {model}.{personal} (key_id)",
+    "GRANT USAGE ON SCHEMA {model} TO {projector}, {reader}, {auditor}",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {model} TO {projector}",
+    "GRANT SELECT ON ALL TABLES IN SCHEMA {model} TO {reader}, {auditor}",
+)
+
+
+def _fill(
+    connection: Any,  # noqa: ANN401
+    settings: Settings,
+    model: ReadModel,
+    generation: int,
+    progress: Progress,
+) -> tuple[int, int]:
+    """Fold the log as it stands, aggregate by aggregate, and COPY the rows; then catch up until close to its end.
+
+    Gives the number of events folded and the position reached.
+    """
+    with connection, connection.cursor() as cursor:
+        head = _head(cursor)
+        done = _copy_all(connection, cursor, settings, model, generation, head, progress)
+        move = sql.SQL("UPDATE {}.checkpoints SET position = %s WHERE name = %s AND generation = %s")
+        cursor.execute(move.format(sql.Identifier(settings.projections_schema)), (head, model.name, generation))
+        for table in model.tables:
+            schema = schema_of(settings, model.name, generation)
+            cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.name)))
+    return done, _catch_up(settings, model, generation, head)
+
+
+def _copy_all(  # noqa: PLR0913, PLR0917
+    connection: Any,  # noqa: ANN401
+    cursor: Any,  # noqa: ANN401
+    settings: Settings,
+    model: ReadModel,
+    generation: int,
+    head: int,
+    progress: Progress,
+) -> int:
+    copier = Copier(cursor, model, schema_of(settings, model.name, generation))
+    wanted = [f"prm.{name}.%" for name in model.aggregates]
+    done = 0
+    with connection.cursor(name="rebuild") as log_cursor:
+        log_cursor.itersize = 5000
+        log_cursor.execute(
+            "SELECT notification_id, originator_id, originator_version, topic, state FROM events"
+            " WHERE notification_id <= %s AND topic LIKE ANY(%s) ORDER BY originator_id, originator_version",
+            (head, wanted),
+        )
+        events = (recorded(row[0], row[1], row[2], row[3], bytes(row[4])) for row in log_cursor)
+        for subject, stream in streams(events):
+            rows, refused = fold_stream(model, model.empty(), stream)
+            copier.add(subject, rows)
+            _park(cursor, settings, model, generation, refused)
+            done += len(stream)
+            progress(done, head)
+    copier.flush()
+    return done
+
+
+def _park(cursor: Any, settings: Settings, model: ReadModel, generation: int, refused: Any) -> None:  # noqa: ANN401
+    query = sql.SQL(
+        "INSERT INTO {}.dead_letters (name, generation, position, aggregate_id, reason) VALUES (%s, %s, %s, %s, %s)"
+    ).format(sql.Identifier(settings.projections_schema))
+    for event, reason in refused:
+        cursor.execute(query, (model.name, generation, event.position, event.subject, reason))
+
+
+def _head(cursor: Any) -> int:  # noqa: ANN401
+    cursor.execute("SELECT last_position FROM commits ORDER BY number DESC LIMIT 1")
+    return int(cursor.fetchone()[0])
+
+
+def _catch_up(settings: Settings, model: ReadModel, generation: int, after: int) -> int:
+    projector = Projector(settings, model, generation)
+    try:
+        while (reached := projector.catch_up(after)) - after > CLOSE_ENOUGH:
+            after = reached
+        return reached
+    finally:
+        projector.close()
+
+
+def _finish(cursor: Any, settings: Settings, model: ReadModel, generation: int, after: int) -> None:  # noqa: ANN401
+    """Catch up to the end of the log inside this transaction, workers being held."""
+    projector = Projector(settings, model, generation)
+    try:
+        while (reached := projector.catch_up_in(cursor, after)) > after:
+            after = reached
+    finally:
+        projector.close()
+
+
+def _lowest(cursor: Any, settings: Settings, model: ReadModel, generation: int) -> int:  # noqa: ANN401
+    query = sql.SQL("SELECT min(position) FROM {}.checkpoints WHERE name = %s AND generation = %s")
+    cursor.execute(query.format(sql.Identifier(settings.projections_schema)), (model.name, generation))
+    return int(cursor.fetchone()[0])
+
+
+def _hold_workers(cursor: Any, settings: Settings, model: ReadModel) -> int:  # noqa: ANN401
+    """Hold the live generation's row, which every worker reads FOR SHARE in each batch; gives the generation."""
+    query = sql.SQL("SELECT generation FROM {}.generations WHERE name = %s AND status = 'live' FOR UPDATE")
+    cursor.execute(query.format(sql.Identifier(settings.projections_schema)), (model.name,))
+    return int(cursor.fetchone()[0])
+
+
+def _swap(connection: Any, settings: Settings, model: ReadModel, generation: int, reached: int) -> None:  # noqa: ANN401
+    """Point the views at the new rows. A swap waits 50 ms for slow readers, then lets others pass and tries again."""
+    for _attempt in range(SWAP_TRIES):
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{SWAP_LOCK_MS}ms",))
+                old = _hold_workers(cursor, settings, model)
+                _finish(cursor, settings, model, generation, reached)
+                _point_views(cursor, settings, model, generation)
+                query = sql.SQL("UPDATE {}.generations SET status = %s WHERE name = %s AND generation = %s").format(
+                    sql.Identifier(settings.projections_schema)
+                )
+                cursor.execute(query, ("old", model.name, old))
+                cursor.execute(query, ("live", model.name, generation))
+        except psycopg2.errors.LockNotAvailable:
+            time.sleep(SWAP_LOCK_MS / 1000)
+            continue
+        _drop(connection, settings, model, old)
+        return
+    raise Unavailable("readers held the views for too long: the old rows stay live, run the rebuild again")
+
+
+def _point_views(cursor: Any, settings: Settings, model: ReadModel, generation: int) -> None:  # noqa: ANN401
+    read = sql.Identifier(settings.read_schema)
+    for view in model.views:
+        cursor.execute(sql.SQL("DROP VIEW IF EXISTS {}.{}").format(read, sql.Identifier(view)))
+    schema = sql.Identifier(schema_of(settings, model.name, generation))
+    cursor.execute(sql.SQL(model.view_sql).format(model=schema, read=read, tz=sql.Literal(settings.report_tz)))
+    roles = [sql.Identifier(settings.db_role(role)) for role in ("reader", "projector", "auditor")]
+    for view in model.views:
+        grant = sql.SQL("GRANT SELECT ON {}.{} TO {}")
+        cursor.execute(grant.format(read, sql.Identifier(view), sql.SQL(", ").join(roles)))
+
+
+def _drop(connection: Any, settings: Settings, model: ReadModel, generation: int) -> None:  # noqa: ANN401
+    """Drop a generation's tables; waits for readers that still look at them."""
+    with connection, connection.cursor() as cursor:
+        schema = sql.Identifier(schema_of(settings, model.name, generation))
+        cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
+        query = sql.SQL("DELETE FROM {}.generations WHERE name = %s AND generation = %s")
+        cursor.execute(query.format(sql.Identifier(settings.projections_schema)), (model.name, generation))
+
+
+def _differences(cursor: Any, settings: Settings, model: ReadModel, live: int, fresh: int) -> dict[str, int]:  # noqa: ANN401
+    """Count the rows that only one side has, by table."""
+    found = {}
+    for name in (*(table.name for table in model.tables), PERSONAL):
+        left, right = (sql.Identifier(schema_of(settings, model.name, one), name) for one in (live, fresh))
+        query = sql.SQL(
+            "SELECT count(*) FROM ((TABLE {left} EXCEPT ALL TABLE {right})"
+            " UNION ALL (TABLE {right} EXCEPT ALL TABLE {left})) AS different"
+        )
+        cursor.execute(query.format(left=left, right=right))
+        found[name] = int(cursor.fetchone()[0])
+    return found
