@@ -8,7 +8,6 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 import pytest
 
 from prm_es.errors import AlreadyRunning, Unavailable
@@ -98,7 +97,7 @@ def test_a_recorded_child_is_an_orphan_and_is_ended(folder: Folder) -> None:
         found = orphans(folder)
         assert [process.pid for process in found] == [child.pid]
         end(found)
-        assert not psutil.pid_exists(child.pid)
+        assert child.wait(0) == -15
     assert orphans(folder) == []
 
 

@@ -26,6 +26,7 @@ PORTS: Final = range(15_000, 32_000)
 # psutil computes a start time from the boot time, which a clock adjustment moves a little.
 START_TOLERANCE_S: Final = 1.5
 HANDOVER_S: Final = 3.0
+GLANCE_S: Final = 0.3
 
 
 class ProcessRecord(BaseModel):
@@ -192,7 +193,7 @@ class Lock:
         while not _try_lock(descriptor):
             holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
             # A killed holder lets go a moment after it has died; a new one writes its pid a moment after it has taken.
-            patience = HANDOVER_S if not _lives(holder) else 0.0
+            patience = GLANCE_S if _lives(holder) else HANDOVER_S
             if time.monotonic() - began >= patience:
                 os.close(descriptor)
                 raise AlreadyRunning(f"{self._folder.root} is in use by process {holder or 'unknown'}")
@@ -219,7 +220,7 @@ def _try_lock(descriptor: int) -> bool:
 
 def _lives(pid: str) -> bool:
     try:
-        return psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+        return _runs(psutil.Process(int(pid)))
     except (ValueError, psutil.Error):
         return False
 
@@ -248,12 +249,33 @@ def end(processes: Iterable[psutil.Process], *, patience: float = 10.0) -> list[
     for process in processes:
         with suppress(psutil.Error):
             process.terminate()
-    _gone, alive = psutil.wait_procs(processes, timeout=patience)
+    alive = still_alive(processes, patience)
     for process in alive:
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, timeout=5)
+    still_alive(alive, 5)
     return [process.pid for process in processes]
+
+
+def still_alive(processes: Iterable[psutil.Process], patience: float) -> list[psutil.Process]:
+    """Wait until processes have ended and give those that have not.
+
+    Not psutil's own wait: to it an orphan that nobody reaps, as in many containers, lives for ever.
+    """
+    deadline = time.monotonic() + patience
+    alive = list(processes)
+    while alive := [process for process in alive if _runs(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def wait_gone(record: ProcessRecord, patience: float) -> bool:

@@ -18,7 +18,7 @@ import structlog
 from psycopg.conninfo import make_conninfo
 
 from prm_es.errors import Unavailable
-from prm_es.local.folder import port_is_free
+from prm_es.local.folder import port_is_free, still_alive
 from prm_es.local.processes import Spec
 
 SUPERUSER: Final = "postgres"
@@ -131,7 +131,7 @@ def end_servers(folder: Path) -> list[int]:
         for process in masters if number == signal.SIGINT else left:
             with suppress(psutil.Error):
                 process.send_signal(number)
-        left = psutil.wait_procs(left, timeout=patience)[1]
+        left = still_alive(left, patience)
     return [process.pid for process in found]
 
 
