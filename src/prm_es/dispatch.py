@@ -429,6 +429,7 @@ def _dead_letter(place: Place, code: str, sentence: str, sent: Envelope | None) 
         ("prm_partition", str(place.partition).encode()),
         ("prm_offset", str(place.offset).encode()),
         ("prm_code", code.encode()),
+        ("prm_reason", sentence.encode()),
     ]
     if sent:
         headers += [("ce_commandsource", sent.source.encode()), ("ce_causationid", sent.id.encode())]

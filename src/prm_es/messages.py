@@ -39,6 +39,7 @@ class Role(StrEnum):
     SYSTEM = "system"
 
 
+_ROLES: Final = frozenset(role.value for role in Role)
 PARTNER_ROLES: Final = frozenset({Role.PARTNER_ADMIN, Role.PARTNER_REP})
 
 
@@ -191,7 +192,7 @@ def _subject(text: str) -> UUID:
 
 def _actor(attributes: Mapping[str, Any]) -> Actor:
     role = _text(attributes, "actorrole")
-    if role not in Role:
+    if role not in _ROLES:
         raise Unreadable("message.actorrole", f"actorrole must be one of {', '.join(Role)}")
     return Actor(
         id=_text(attributes, "actor"),

@@ -387,7 +387,7 @@ def _trait(row: Partner, event: Event) -> Partner:
             return replace(row, territories=list(event.territories))
         case p.TierChanged():
             return replace(row, tier=event.tier)
-        case p.PutOnNotice():
+        case p.PlacedOnNotice():
             return replace(row, on_notice=True)
         case p.NoticeCleared():
             return replace(row, on_notice=False)

@@ -6,6 +6,7 @@ from typing import Any, Final, LiteralString, cast
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from prm_es.errors import SchemaMismatch
 from prm_es.settings import DB_ROLES, Settings
@@ -92,7 +93,8 @@ _BOOKKEEPING: Final[tuple[LiteralString, ...]] = (
 
 def _applied(connection: psycopg.Connection[Any], settings: Settings) -> set[int]:
     query = sql.SQL("SELECT number FROM {}.schema_migrations").format(sql.Identifier(settings.store_schema))
-    return {number for (number,) in connection.execute(query)}
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        return {number for (number,) in cursor.execute(query)}
 
 
 def _refuse_newer(done: set[int], migrations: Mapping[int, LiteralString]) -> None:

@@ -60,6 +60,7 @@ CREATE TABLE {store}.commands (
 );
 COMMENT ON TABLE {store}.commands IS 'The one outcome of each command; refusals too, with who asked: they are evidence.';
 CREATE INDEX commands_subject ON {store}.commands (subject, recorded_at);
+CREATE INDEX commits_last ON {store}.commits (last_position);
 CREATE INDEX commands_commit ON {store}.commands (commit_number);
 
 CREATE TABLE {store}.reused_ids (

@@ -1,0 +1,546 @@
+"""The command line: one verb, one function call.
+
+Exit codes: 0 done, 1 it ran and something was refused or differs, 2 wrong usage, 3 a server is unavailable.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import psycopg
+import psycopg2
+import typer
+from kafka.errors import KafkaError
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from prm_es import logs
+from prm_es.errors import PrmError, Unavailable, Usage
+from prm_es.messages import aggregate_id, utc_text
+from prm_es.settings import AGGREGATES, Settings
+from prm_es.tabular import Format, write
+
+app = typer.Typer(
+    name="prm-es",
+    help="An event-sourced backend for managing a sales channel: partners, leads, opportunities.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DIFFERS, WRONG_USAGE, UNAVAILABLE = 1, 2, 3
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data folder of `prm-es up` (PRM_DATA).", show_default=".prm-es")
+]
+KafkaOption = Annotated[
+    str | None, typer.Option("--kafka", help="HOST:PORT of a broker that is already there (PRM_KAFKA).")
+]
+PostgresOption = Annotated[
+    str | None,
+    typer.Option("--postgres", help="Connection string of a PostgreSQL that is already there (PRM_POSTGRES)."),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to write the rows.")]
+TimeoutOption = Annotated[float, typer.Option(min=0.1, help="Seconds to wait at the most.")]
+
+_console = Console(stderr=True, highlight=False)
+
+
+def main() -> None:
+    """Run the command line; turns errors into one line and an exit code."""
+    try:
+        app()
+    except Usage as error:
+        _fail(str(error), WRONG_USAGE)
+    except ValidationError as error:
+        settings = (f"PRM_{str(e['loc'][0]).upper()}: {e['msg']}" if e["loc"] else e["msg"] for e in error.errors())
+        _fail("; ".join(settings), WRONG_USAGE)
+    except (psycopg.OperationalError, psycopg2.OperationalError) as error:
+        _fail(f"PostgreSQL: {str(error).strip()}", UNAVAILABLE)
+    except KafkaError as error:
+        _fail(f"Kafka: {type(error).__name__}: {error}", UNAVAILABLE)
+    except Unavailable as error:
+        _fail(str(error), UNAVAILABLE)
+    except PrmError as error:
+        _fail(str(error), UNAVAILABLE)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _fail(sentence: str, code: int) -> None:
+    _console.print(f"prm-es: {escape(sentence)}", soft_wrap=True)
+    sys.exit(code)
+
+
+def _settings(data: Path | None = None, kafka: str | None = None, postgres: str | None = None) -> Settings:
+    """Read PRM_*; flags go first."""
+    given = {"data": data, "kafka": kafka, "postgres": postgres}
+    return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _connected(data: Path | None = None) -> Settings:
+    """Give settings with the servers of a running `prm-es up` filled in; raises Unavailable if nothing runs."""
+    from prm_es.local.connect import settings_for  # noqa: PLC0415
+
+    settings = _settings(data)
+    logs.configure("cli", level="warning")
+    return settings_for(settings.data, settings)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context, show_version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False
+) -> None:
+    if show_version:
+        typer.echo(f"prm-es {installed_version('prm-es')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise typer.Exit(WRONG_USAGE)
+
+
+# The stack
+
+
+@app.command()
+def up(
+    data: DataOption = None,
+    kafka: KafkaOption = None,
+    postgres: PostgresOption = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Remove all data first; asks.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Run everything here: PostgreSQL, Kafka, every worker. Ctrl-C stops it in order.
+
+    Example: prm-es up --detach
+    """
+    from prm_es.local import run  # noqa: PLC0415
+
+    settings = _settings(data, kafka, postgres)
+    if reset:
+        if not yes:
+            typer.confirm(f"Remove everything in {settings.data}?", abort=True, err=True)
+        run.reset(settings.data)
+    steps = _install_steps()
+    if detach:
+        run.run_detached(settings)
+    else:
+        run.run_foreground(settings, steps=steps)
+
+
+def _install_steps() -> Any:  # noqa: ANN401
+    from prm_es.consumers import topics  # noqa: PLC0415
+    from prm_es.install import install  # noqa: PLC0415
+
+    return install, topics.create
+
+
+@app.command()
+def down(data: DataOption = None) -> None:
+    """Stop what `prm-es up` runs.
+
+    Example: prm-es down
+    """
+    from prm_es.local import run  # noqa: PLC0415
+
+    typer.echo(run.stop(_settings(data).data), err=True)
+
+
+@app.command()
+def status(
+    data: DataOption = None, as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False
+) -> None:
+    """Say what runs, since when, and how far behind everything is.
+
+    Example: prm-es status --json
+    """
+    from prm_es.local.connect import running  # noqa: PLC0415
+    from prm_es.status import Observer  # noqa: PLC0415
+
+    settings = _connected(data)
+    record = running(settings.data)
+    with Observer(settings) as observer:
+        found = observer.status()
+    addresses = {"kafka": settings.kafka, "postgres": _address(settings)}
+    if as_json:
+        stack = json.loads(record.model_dump_json()) if record else None
+        typer.echo(json.dumps({"addresses": addresses, "stack": stack, **found.as_json()}, indent=1))
+        return
+    for line in _status_lines(record, found, addresses):
+        typer.echo(line)
+
+
+def _address(settings: Settings) -> str:
+    from prm_es.local.stack import address  # noqa: PLC0415
+
+    return address(settings.dsn("auditor"))
+
+
+def _status_lines(record: Any, found: Any, addresses: dict[str, str]) -> Iterator[str]:  # noqa: ANN401
+    if record:
+        yield f"supervisor   process {record.supervisor.pid}, {record.state}, since {utc_text(record.started_at)}"
+        for name, child in record.children.items():
+            process = f"process {child.process.pid}" if child.process else "not running"
+            since = f", since {utc_text(child.since)}" if child.since else ""
+            restarts = f", started again {child.restarts} times" if child.restarts else ""
+            yield f"  {name:<11}{process}{since}{restarts}"
+    yield f"kafka        {addresses['kafka']}"
+    yield f"postgres     {addresses['postgres']}"
+    yield f"store        {found.store_id}, position {found.head}, last commit {utc_text(found.recorded_at)}"
+    yield f"commands     {found.accepted} accepted, {found.refused} refused, {found.unanswered} unanswered"
+    yield f"published    position {found.published}, {found.unpublished} events behind"
+    for model in found.read_models:
+        parked = f", {model.parked} events parked" if model.parked else ""
+        yield (
+            f"{model.name:<13}position {model.as_of}, {model.behind_events} events and"
+            f" {model.behind_seconds:.1f} s behind{parked} (generation {model.generation})"
+        )
+    yield f"dead letters {found.dead_letters}"
+
+
+@app.command()
+def wait(data: DataOption = None, timeout: TimeoutOption = 300.0) -> None:
+    """Wait until every sent command is answered and every read model has caught up.
+
+    Example: prm-es wait --timeout 60
+    """
+    from prm_es.status import wait as wait_until_settled  # noqa: PLC0415
+
+    found = wait_until_settled(_connected(data), timeout)
+    typer.echo(f"settled at position {found.head}", err=True)
+
+
+# Sending
+
+
+@app.command()
+def send(
+    file: Annotated[
+        Path | None, typer.Argument(help="JSON Lines, a CloudEvent each; standard input if left out or -.")
+    ] = None,
+    data: DataOption = None,
+    wait_for: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for every outcome and report.")] = False,
+    refusals: Annotated[Path | None, typer.Option(help="File for refusals, JSON Lines.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Check every line before the first is sent.")
+    ] = True,
+    timeout: TimeoutOption = 60.0,
+) -> None:
+    """Send commands in bulk; those that depend on others are sent after these are answered.
+
+    Example: prm-es send commands.jsonl --wait --refusals refused.jsonl
+    """
+    from prm_es.upstream.lines import read_lines, read_path  # noqa: PLC0415
+
+    settings = _connected(data)
+    stdin = file is None or str(file) == "-"
+    records = read_lines(sys.stdin.buffer, "<stdin>", check=check) if stdin else read_path(Path(str(file)), check=check)
+    _send(settings, records, wait_for=wait_for, refusals=refusals, timeout=timeout)
+
+
+def _send(settings: Settings, commands: Any, *, wait_for: bool, refusals: Path | None, timeout: float) -> None:  # noqa: ANN401
+    from prm_es.upstream.progress import bar  # noqa: PLC0415
+    from prm_es.upstream.sending import refusals_file  # noqa: PLC0415
+    from prm_es.upstream.sending import send as send_all  # noqa: PLC0415
+
+    with (
+        refusals_file(refusals) if refusals else nullcontext(None) as on_refusal,
+        bar("sending", len(commands), answers=wait_for) as on_progress,
+    ):
+        report = send_all(
+            settings, commands, wait=wait_for, timeout=timeout, on_progress=on_progress, on_refusal=on_refusal
+        )
+    for refusal in report.refusals[:20]:
+        typer.echo(json.dumps(refusal, ensure_ascii=False), err=True)
+    typer.echo(
+        f"{report.sent} sent, {report.accepted} accepted, {report.refused} refused,"
+        f" {report.dead_lettered} dead-lettered, {report.unanswered} not waited for",
+        err=True,
+    )
+    if report.refused or report.dead_lettered:
+        if refusals:
+            typer.echo(f"refusals are in {refusals}", err=True)
+        raise typer.Exit(DIFFERS)
+
+
+@app.command("id")
+def id_(
+    aggregate: Annotated[str, typer.Argument(help="partner, lead, opportunity or conflict.")],
+    source: Annotated[str, typer.Argument(help="The system that knows it, as in the commands' source.")],
+    external_id: Annotated[str, typer.Argument(help="Its key there.")],
+) -> None:
+    """Print the aggregate id for a key of another system.
+
+    Example: prm-es id opportunity crm 1C1I7A6R
+    """
+    if aggregate not in AGGREGATES:
+        raise Usage(f"there is no aggregate {aggregate}; there are: {', '.join(AGGREGATES)}")
+    typer.echo(aggregate_id(aggregate, source, external_id))
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="Folder with the CSV files.", exists=True, file_okay=False)],
+    mapping: Annotated[str, typer.Option(help="Mapping file, or the name of a shipped one.")],
+    data: DataOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate and count; send nothing.")] = False,
+    refusals: Annotated[Path | None, typer.Option(help="File for refusals, JSON Lines.")] = None,
+    timeout: TimeoutOption = 60.0,
+) -> None:
+    """Turn CSV files of another system into commands; nothing is sent while any row is bad. Twice changes nothing.
+
+    Example: prm-es import --mapping crm_export exports/
+    """
+    from prm_es.upstream import mapping as mappings  # noqa: PLC0415
+    from prm_es.upstream.planning import plan  # noqa: PLC0415
+    from prm_es.upstream.tables import read_tables  # noqa: PLC0415
+
+    chosen = mappings.resolve(mapping)
+    planned = plan(chosen, read_tables(chosen, folder))
+    if planned.bad:
+        for bad in planned.bad[:100]:
+            typer.echo(str(bad), err=True)
+        more = f" ({len(planned.bad) - 100} more)" if len(planned.bad) > 100 else ""  # noqa: PLR2004
+        typer.echo(f"{len(planned.bad)} problems{more}; nothing was sent", err=True)
+        raise typer.Exit(DIFFERS)
+    if dry_run:
+        typer.echo(f"{len(planned.commands)} commands would be sent", err=True)
+        return
+    _send(_connected(data), planned.commands, wait_for=True, refusals=refusals, timeout=timeout)
+
+
+@app.command()
+def demo(
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(help="Another seed, another scenario.")] = 1,
+    until: Annotated[str | None, typer.Option(help="Last day of the scenario.", show_default="today")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running.")] = False,
+) -> None:
+    """Run a generated scenario through the whole path and print what the read model says.
+
+    Example: prm-es demo --seed 7 --until 2026-06-30
+    """
+    from prm_es.local.demo import run_demo  # noqa: PLC0415
+
+    settings = _settings(data)
+    logs.configure("demo", level="warning")
+    raise typer.Exit(run_demo(settings, seed, until, keep=keep))
+
+
+# Reading
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(help="pipeline, opportunities or partners.")],
+    data: DataOption = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
+    partner: Annotated[str | None, typer.Option(help="Only this partner: part of its name, or its id.")] = None,
+    status_: Annotated[str | None, typer.Option("--status", help="open, won or lost; a partner's status.")] = None,
+    territory: Annotated[str | None, typer.Option(help="Only this territory.")] = None,
+    period: Annotated[
+        str | None, typer.Option(help="Closed or expected to close in: 2026, 2026-Q1, 2026-03, this-month, FROM..TO.")
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="For pipeline, comma-separated: stage, status, partner, territory, forecast, month.")
+    ] = "stage",
+    sort: Annotated[str | None, typer.Option(help="Column to sort by; -COLUMN for descending.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Show a read model.
+
+    Example: prm-es show opportunities --stage qualified --sort -amount --format csv
+    """
+    from prm_es.projections.queries import SHOWN, Filters  # noqa: PLC0415
+
+    if what not in SHOWN:
+        raise Usage(f"there is no {what} to show; there are: {', '.join(SHOWN)}")
+    filters = Filters(stage, partner, status_, territory, period, sort, tuple(filter(None, by.split(","))), limit)
+    answer = SHOWN[what](_connected(data), filters)
+    write(answer.columns, answer.rows, form)
+
+
+@app.command()
+def history(
+    aggregate: Annotated[str, typer.Argument(help="partner or opportunity.")],
+    subject: Annotated[UUID, typer.Argument(metavar="ID", help="Aggregate id.")],
+    data: DataOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Show every event of an aggregate, with who, when it happened and when it was recorded.
+
+    Example: prm-es history opportunity 4b0c9f9e-1a52-5d3f-8a43-2f1f6f6f6f6f
+    """
+    from prm_es.audit.history import history as read  # noqa: PLC0415
+    from prm_es.store.store import Store  # noqa: PLC0415
+
+    with Store(_connected(data), "auditor") as store:
+        entries = read(store, aggregate, subject)
+    columns = ["position", "version", "at", "recorded_at", "actor", "what", "details"]
+    write(columns, [[getattr(entry, name) for name in columns] for entry in entries], form)
+
+
+@app.command("sql")
+def sql_(
+    query: Annotated[str, typer.Argument(help="One statement.")],
+    data: DataOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Run one read-only statement as the reader role, over the views in schema read.
+
+    Example: prm-es sql "SELECT partner, sum(amount) FROM read.opportunities WHERE status = 'won' GROUP BY 1"
+    """
+    from prm_es.projections.sql import run_sql  # noqa: PLC0415
+
+    columns, rows = run_sql(_connected(data), query)
+    write(columns, rows, form)
+
+
+# Running the parts
+
+
+def _worker(name: str, load: Callable[[], Callable[..., None]], *arguments: object) -> None:
+    from prm_es.consumers.runtime import run  # noqa: PLC0415
+
+    work = load()
+    run(name, Settings(), lambda settings, stop: work(settings, *arguments, stop))
+
+
+@app.command()
+def handle() -> None:
+    """Run a command handler; several may run.
+
+    Example: prm-es handle
+    """
+
+    def load() -> Callable[..., None]:
+        from prm_es.consumers import commands  # noqa: PLC0415
+
+        return commands.work
+
+    _worker("handle", load)
+
+
+@app.command()
+def publish() -> None:
+    """Run the publisher; a second one stands by.
+
+    Example: prm-es publish
+    """
+
+    def load() -> Callable[..., None]:
+        from prm_es.consumers import publisher  # noqa: PLC0415
+
+        return publisher.work
+
+    _worker("publish", load)
+
+
+@app.command()
+def project(names: Annotated[list[str], typer.Argument(help="Read models that this process hosts.")]) -> None:
+    """Run a projector of one or more read models; several may run.
+
+    Example: prm-es project pipeline
+    """
+    from prm_es.projections.registry import named  # noqa: PLC0415
+
+    models = [named(name) for name in names]
+
+    def load() -> Callable[..., None]:
+        from prm_es.consumers import projector  # noqa: PLC0415
+
+        return projector.work
+
+    _worker("+".join(names), load, models)
+
+
+@app.command()
+def migrate(data: DataOption = None) -> None:
+    """Bring the database up to this program; safe to run again.
+
+    Example: PRM_POSTGRES=postgresql://owner@db/prm prm-es migrate
+    """
+    from prm_es.install import install  # noqa: PLC0415
+
+    settings = _settings(data)
+    done = install(settings if settings.postgres or settings.postgres_owner else _connected(data))
+    typer.echo(
+        f"migrations applied: {done.migrations or 'none'}; read models made: {done.read_models or 'none'}", err=True
+    )
+
+
+@app.command()
+def topics(data: DataOption = None) -> None:
+    """Make the topics that are missing; safe to run again.
+
+    Example: PRM_KAFKA=kafka:9092 prm-es topics
+    """
+    from prm_es.consumers.topics import create  # noqa: PLC0415
+
+    settings = _settings(data)
+    made = create(settings if settings.kafka else _connected(data))
+    typer.echo(f"topics made: {', '.join(made) or 'none'}", err=True)
+
+
+@app.command()
+def rebuild(
+    name: Annotated[str, typer.Argument(help="Read model.")],
+    data: DataOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count the rows that differ from the live ones.")
+    ] = False,
+) -> None:
+    """Make a read model anew from the log and swap it in; readers see the old rows until then.
+
+    Example: prm-es rebuild pipeline --dry-run
+    """
+    from prm_es import rebuild as rebuilding  # noqa: PLC0415
+    from prm_es.projections.registry import named  # noqa: PLC0415
+    from prm_es.upstream.progress import bar  # noqa: PLC0415
+
+    settings, model = _connected(data), named(name)
+    with _event_bar(bar) as progress:
+        done = (rebuilding.compare if dry_run else rebuilding.rebuild)(settings, model, progress)
+    rate = done.events / done.seconds if done.seconds else 0
+    typer.echo(f"{done.events} events in {done.seconds:.1f} s ({rate:,.0f} a second)", err=True)
+    if dry_run:
+        for table, rows in done.differs.items():
+            typer.echo(f"{table}: {rows} rows differ")
+        raise typer.Exit(DIFFERS if any(done.differs.values()) else 0)
+
+
+@contextmanager
+def _event_bar(bar: Any) -> Iterator[Callable[[int, int], None]]:  # noqa: ANN401
+    with bar("events", 1, answers=False) as show_progress:
+        yield lambda done, total: show_progress(done / max(total, 1), 0)
+
+
+@app.command()
+def schemas(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("schemas"),
+    check: Annotated[bool, typer.Option("--check", help="Only say whether they are as they should be.")] = False,
+) -> None:
+    """Write the JSON Schema of every message, and asyncapi.yaml.
+
+    Example: prm-es schemas schemas/
+    """
+    from prm_es.schemas import drift, generate  # noqa: PLC0415
+
+    if check:
+        differences = drift(folder)
+        for line in differences:
+            typer.echo(line, err=True)
+        raise typer.Exit(DIFFERS if differences else 0)
+    typer.echo(f"{generate(folder)} files written to {folder}", err=True)

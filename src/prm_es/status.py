@@ -1,0 +1,170 @@
+"""How far everything is: commands unanswered, events unpublished, read models behind, dead letters."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+from psycopg import sql
+from psycopg.rows import namedtuple_row
+
+from prm_es.consumers.commands import group
+from prm_es.errors import Unavailable
+from prm_es.settings import PARTITIONS, Settings
+
+POLL_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """One read model: `as_of` is the position up to which its rows are complete, `parked` the events that wait."""
+
+    name: str
+    generation: int
+    version: int
+    as_of: int
+    behind_events: int
+    behind_seconds: float
+    parked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Positions of the whole installation."""
+
+    store_id: str
+    head: int
+    recorded_at: datetime
+    published: int
+    unpublished: int
+    unanswered: int
+    accepted: int
+    refused: int
+    dead_letters: int
+    read_models: Sequence[ModelStatus]
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether every sent command is answered and every read model has caught up."""
+        return (
+            not self.unanswered and not self.unpublished and not any(model.behind_events for model in self.read_models)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Give plain values for JSON."""
+        return {**asdict(self), "recorded_at": self.recorded_at.isoformat(), "settled": self.settled}
+
+
+class Observer:
+    """Asks the database (as auditor) and the broker; keeps its connections between questions."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect; raises Unavailable if a server is away."""
+        self._settings = settings
+        try:
+            self._connection: psycopg.Connection[Any] = psycopg.connect(
+                settings.dsn("auditor"), autocommit=True, row_factory=namedtuple_row
+            )
+            self._consumer: Any = KafkaConsumer(
+                **settings.kafka_client, group_id=group(settings), enable_auto_commit=False
+            )
+        except (psycopg.OperationalError, KafkaError) as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+        self._partitions = [TopicPartition(topic, n) for topic in settings.command_topics for n in range(PARTITIONS)]
+
+    def __enter__(self) -> "Observer":  # noqa: PYI034
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._connection.close()
+        self._consumer.close()
+
+    def status(self, *, counts: bool = True) -> Status:
+        """Give the status now; without `counts` those of outcomes are left at 0, which is cheaper. Raises Unavailable."""
+        try:
+            unanswered = self._unanswered()  # first: what is answered afterwards is then counted below
+            with self._connection.transaction():
+                return self._from_database(unanswered, counts=counts)
+        except (psycopg.OperationalError, KafkaError) as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+    def _unanswered(self) -> int:
+        ends = self._consumer.end_offsets(self._partitions)
+        begins = self._consumer.beginning_offsets(self._partitions)
+        return sum(
+            ends[one] - (self._consumer.committed(one) or begins[one])
+            for one in self._partitions
+            if ends[one] > begins[one]
+        )
+
+    def _from_database(self, unanswered: int, *, counts: bool) -> Status:
+        self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        head = self._one("SELECT last_position, recorded_at FROM commits ORDER BY number DESC LIMIT 1")
+        published = self._one("SELECT coalesce(max(position), 0) AS position FROM published WHERE topic = '*'").position
+        outcomes = {"accepted": 0, "refused": 0}
+        if counts:
+            outcomes |= {
+                row.outcome: row.n
+                for row in self._connection.execute("SELECT outcome, count(*) AS n FROM commands GROUP BY 1")
+            }
+        return Status(
+            store_id=str(self._one("SELECT store_id FROM store_info").store_id),
+            head=head.last_position,
+            recorded_at=head.recorded_at,
+            published=published,
+            unpublished=head.last_position - published,
+            unanswered=unanswered,
+            accepted=outcomes["accepted"],
+            refused=outcomes["refused"],
+            dead_letters=self._one("SELECT count(*) AS n FROM dead_letters").n,
+            read_models=[self._model(row, head.last_position) for row in self._models()],
+        )
+
+    def _models(self) -> list[Any]:
+        query = sql.SQL(
+            "SELECT g.name, g.generation, g.version, min(c.position) FILTER (WHERE p.position > c.position) AS lowest,"
+            " (SELECT max(e.position) FROM published e WHERE e.topic = '*') AS everything,"
+            " (SELECT count(*) FROM {0}.dead_letters d WHERE d.name = g.name AND d.generation = g.generation) AS parked"
+            " FROM {0}.generations g JOIN {0}.checkpoints c USING (name, generation)"
+            " LEFT JOIN published p USING (topic, partition) WHERE g.status = 'live'"
+            " GROUP BY g.name, g.generation, g.version ORDER BY g.name"
+        )
+        return self._connection.execute(query.format(sql.Identifier(self._settings.projections_schema))).fetchall()
+
+    def _model(self, row: Any, head: int) -> ModelStatus:  # noqa: ANN401
+        as_of = row.lowest if row.lowest is not None else (row.everything or 0)
+        since = self._connection.execute(
+            "SELECT extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS seconds FROM commits"
+            " WHERE last_position > %s ORDER BY last_position LIMIT 1",
+            (as_of,),
+        ).fetchone()
+        seconds = max(0.0, since.seconds) if since and as_of < head else 0.0
+        return ModelStatus(row.name, row.generation, row.version, as_of, head - as_of, round(seconds, 3), row.parked)
+
+    def _one(self, query: Any) -> Any:  # noqa: ANN401
+        row = self._connection.execute(query).fetchone()
+        if row is None:
+            raise Unavailable("the store lacks a row that its migration writes")
+        return row
+
+
+def wait(settings: Settings, timeout: float, on_status: Callable[[Status], None] = lambda _status: None) -> Status:
+    """Wait until every sent command is answered and every read model has caught up; raises Unavailable after `timeout` s."""
+    deadline = time.monotonic() + timeout
+    with Observer(settings) as observer:
+        while True:
+            status = observer.status(counts=False)
+            on_status(status)
+            if status.settled:
+                return status
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"not settled after {timeout:.0f} s: {status.unanswered} commands unanswered, {status.unpublished} events"
+                    f" unpublished, "
+                    + ", ".join(f"{model.name} {model.behind_events} behind" for model in status.read_models)
+                )
+            time.sleep(POLL_S)
