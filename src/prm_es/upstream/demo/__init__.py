@@ -1,0 +1,27 @@
+"""A made-up channel of two years, for demonstrations: partners of every kind, and what they sell.
+
+A seed and a date fix every byte. Each part tells its aggregates in turn and may build on what the parts before it left
+in the world; a new aggregate is a new part.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Final
+
+from prm_es.messages import Envelope
+from prm_es.upstream.demo import opportunities, partners
+from prm_es.upstream.demo.world import World
+
+_PARTS: Final[Sequence[Callable[[World], None]]] = (partners.make, opportunities.make)
+
+
+def scenario(seed: int, until: date) -> list[Envelope]:
+    """Give the commands of the two years before a date, in order of business time.
+
+    All are sent by an integration on behalf of who did it then; a few are mistakes that will be refused. What a command
+    depends on across aggregates it names, so whoever sends level by level gets the same outcomes every time.
+    """
+    world = World.empty(seed, until)
+    for part in _PARTS:
+        part(world)
+    return sorted(world.commands, key=lambda command: command.time or world.end)
