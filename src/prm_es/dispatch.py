@@ -183,7 +183,7 @@ class _Round:
     def _partners(self, ids: Iterable[UUID]) -> dict[UUID, Partner]:
         """Give those partners that exist, and their parents."""
         wanted = set(ids)
-        if missing := wanted - self.loaded.keys():
+        if missing := {one for one in wanted if one not in self.loaded}:
             streams = self.batch.streams(missing)
             for partner_id in missing:
                 self._fold(PARTNER, partner_id, streams.get(partner_id, []))
@@ -281,7 +281,7 @@ class _Round:
         )
 
     def _tax_owners(self, tax_keys: frozenset[str]) -> dict[str, UUID]:
-        if missing := tax_keys - self.tax_owners.keys():
+        if missing := {one for one in tax_keys if one not in self.tax_owners}:
             held = self.batch.tax_owners(missing)
             self.tax_owners |= {tax_key: held.get(tax_key) for tax_key in missing}
         return {tax_key: owner for tax_key in tax_keys if (owner := self.tax_owners[tax_key])}
