@@ -63,10 +63,12 @@ def _file_problems(mapping: CsvMapping, name: str, tables: Mapping[str, Table]) 
 class _BadCell(Exception):  # noqa: N818
     """A cell that no value can be made of."""
 
-    def __init__(self, column: str, reason: str) -> None:
+    def __init__(self, column: str, reason: str, file: str = "", line: int = 0) -> None:
         super().__init__(reason)
         self.column = column
         self.reason = reason
+        self.file = file  # where it is not the row that a command is made of
+        self.line = line
 
 
 @dataclass
@@ -126,10 +128,14 @@ class _Planner:
                 try:
                     command = self._command(place, step, row)
                 except _BadCell as error:
-                    self._note(step, row, error.column, error.reason)
+                    self._note_cell(step, row, error)
                     continue
                 if command is not None and command.time is not None:
                     yield (command.time, place, row.line), command
+
+    def _note_cell(self, step: Step, row: Row, error: _BadCell) -> None:
+        file = error.file or self.mapping.files[step.file].file
+        self.bad.append(BadRow(file, error.line or row.line, error.column, error.reason))
 
     def _note(self, step: Step, row: Row, column: str, reason: str) -> None:
         self.bad.append(BadRow(self.mapping.files[step.file].file, row.line, column, reason))
@@ -187,7 +193,7 @@ class _Planner:
             try:
                 made = self._value(step.file, value, row)
             except _BadCell as error:
-                self._note(step, row, error.column, error.reason)
+                self._note_cell(step, row, error)
                 continue
             if made is not None:
                 _put(data, path.split("."), made)
@@ -248,7 +254,11 @@ class _Planner:
         if row is None:
             shown = "this key" if column in self.mapping.files[file].personal else f"the key {key[:60]!r}"
             raise _BadCell(column, f"no row of {self.mapping.files[lookup.file].file} has {shown}")
-        return self._translated(lookup.file, lookup.column, lookup.translate, row.cells[lookup.column])
+        try:
+            return self._translated(lookup.file, lookup.column, lookup.translate, row.cells[lookup.column])
+        except _BadCell as error:
+            found = self.mapping.files[lookup.file].file
+            raise _BadCell(error.column, error.reason, found, row.line) from None
 
     def _typed(self, value: Value, column: str, text: str) -> object:
         match value.kind:

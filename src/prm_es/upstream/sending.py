@@ -11,7 +11,7 @@ import orjson
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from prm_es.errors import Unavailable
+from prm_es.errors import Unavailable, Usage
 from prm_es.messages import Envelope
 from prm_es.settings import Settings
 from prm_es.upstream.levels import Node, levels
@@ -78,25 +78,25 @@ def send_one(settings: Settings, command: Envelope, timeout: float = TIMEOUT_S) 
 
 @contextmanager
 def refusals_file(path: Path) -> Iterator[OnRefusal]:
-    """Give a callback that writes refusals to a file as JSON Lines, readable by the owner only; made at the first one.
+    """Give a callback that writes refusals to a new file as JSON Lines, readable by its owner only.
 
-    Raises Unavailable if the file cannot be written.
+    Raises Usage if the file cannot be made, Unavailable if it cannot be written any more.
     """
-    opened: list[int] = []
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        raise Usage(f"{path}: {error.strerror}") from None
 
     def write(refusal: dict[str, Any]) -> None:
         try:
-            if not opened:
-                opened.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-            _write_all(opened[0], orjson.dumps(refusal, option=orjson.OPT_APPEND_NEWLINE))
+            _write_all(descriptor, orjson.dumps(refusal, option=orjson.OPT_APPEND_NEWLINE))
         except OSError as error:
             raise Unavailable(f"{path}: {error.strerror}") from error
 
     try:
         yield write
     finally:
-        for descriptor in opened:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
