@@ -1,0 +1,47 @@
+# Everything installs into .venv; `make demo` and `make test` need Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+DATA ?= .prm-es
+SEED ?= 1
+UNTIL ?=
+
+.PHONY: demo test lint check-main setup lock schemas picture loc
+
+demo: setup ## a generated scenario through the whole path, with a summary
+	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
+
+test: setup ## all tests, on a real PostgreSQL and a real Kafka that they start themselves
+	$(BIN)/pytest $(ARGS)
+
+lint: setup ## style, types, direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-main: setup ## the main job on a fresh data folder, ends with one line of figures
+	$(BIN)/python bench/check_main.py $(CRM)
+
+schemas: setup ## write schemas/ anew
+	$(BIN)/prm-es schemas schemas
+
+picture: setup ## write docs/picture.svg anew
+	$(BIN)/python docs/picture.py
+
+loc: setup ## lines of code by package
+	@for d in src/prm_es src/prm_es/*/ tests bench; do \
+		printf '%6d %s\n' $$(find $$d $$( [ $$d = src/prm_es ] && echo -maxdepth 1 ) \( -name '*.py' -o -name '*.sql' \) -exec cat {} + | wc -l) $$d; done
+
+lock: ## write requirements.lock anew from pyproject.toml
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml \
+		--no-emit-index-url --no-header -o requirements.lock
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prm-es needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv || { echo "python's venv module is missing: on Debian, apt-get install python3-venv"; exit 1; }
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
