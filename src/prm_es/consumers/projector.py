@@ -159,10 +159,12 @@ class _Hosted:
         """Fill what was published but never seen: a missing tail shows no hole."""
         for model, projector in zip(self._models, self._projectors, strict=True):
             after = projector.settled_behind(places)
-            while after >= 0:
-                log.warning("projector.tail_filled", model=model.name, after=after)
-                projector.catch_up(after)
-                after = projector.settled_behind(places)
+            if after < 0:
+                continue
+            log.warning("projector.tail_filled", model=model.name, after=after)
+            upto = projector.head()
+            while after < upto:
+                after = projector.catch_up(after)
 
     def _item(self, event: Any) -> Item:  # noqa: ANN401
         message = event.message

@@ -107,7 +107,7 @@ def _save_personal(cursor: Any, schema: str, changed: Sequence[Personal]) -> Non
 
 def personal_values(cursor: Any, sealed: Iterable[Personal]) -> list[tuple[UUID, UUID, str, str]]:  # noqa: ANN401
     """Decrypt what still can be; holds the keys' rows FOR SHARE until the transaction ends, against forgetting."""
-    tokens = [(aggregate_id, name, token) for aggregate_id, name, token in sealed if token]
+    tokens = [(aggregate_id, name, token) for aggregate_id, name, token in sealed if token and TOKEN.fullmatch(token)]
     wanted = all_key_ids(token for _aggregate_id, _name, token in tokens)
     if not wanted:
         return []
@@ -115,9 +115,9 @@ def personal_values(cursor: Any, sealed: Iterable[Personal]) -> list[tuple[UUID,
     keys = {key_id: bytes(key) for key_id, key in cursor}
     values = []
     for aggregate_id, name, token in tokens:
-        (key_id,) = all_key_ids((token,)) or (None,)
-        clear = open_text(token, keys) if key_id else None
-        if key_id and clear is not None:
+        (key_id,) = all_key_ids((token,))
+        clear = open_text(token, keys)
+        if clear is not None:
             values.append((key_id, aggregate_id, name, clear))
     return sorted(values, key=lambda value: (value[1], value[2]))
 

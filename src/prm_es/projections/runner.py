@@ -30,11 +30,11 @@ CHUNK: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An event with its topic-partition; `previous` is the position before it there, None if read from the store."""
+    """An event with its topic-partition; `previous` is a position behind which no other event of it is left out."""
 
     place: Place
     event: Recorded
-    previous: int | None
+    previous: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +116,29 @@ class Projector:
         events = [_event(row) for row in cursor]
         if not events:
             return after
-        items = [self._item(event) for event in events if event.aggregate in self._topics]
+        items = [self._item(event, after) for event in events if event.aggregate in self._topics]
         if items:
             self._apply(cursor, items)
         return events[-1].position
 
-    def _item(self, event: Recorded) -> Item:
-        return Item((self._topics[event.aggregate], partition_of(event.subject)), event, None)
+    def _item(self, event: Recorded, after: int) -> Item:
+        return Item((self._topics[event.aggregate], partition_of(event.subject)), event, after)
 
     def _generation(self, cursor: Any) -> int:  # noqa: ANN401
         if self._pinned is not None:
             return self._pinned
-        query = sql.SQL("SELECT generation, version FROM {}.generations WHERE name = %s AND status = 'live' FOR SHARE")
-        cursor.execute(query.format(self._bookkeeping), (self._model.name,))
-        row = cursor.fetchone()
+        row = self._live(cursor) or self._live(cursor)  # a swap that was waited for leaves the first look with none
         if row is None or row[1] != self._model.version:
             raise SchemaMismatch(
                 f"read model {self._model.name} has version {row and row[1]}, this program needs {self._model.version}: "
                 "run `prm-es migrate`, then `prm-es rebuild`"
             )
         return int(row[0])
+
+    def _live(self, cursor: Any) -> Any:  # noqa: ANN401
+        query = sql.SQL("SELECT generation, version FROM {}.generations WHERE name = %s AND status = 'live' FOR SHARE")
+        cursor.execute(query.format(self._bookkeeping), (self._model.name,))
+        return cursor.fetchone()
 
     @property
     def _bookkeeping(self) -> sql.Identifier:
@@ -174,8 +177,7 @@ class Projector:
             if item.event.position <= checkpoint:
                 skipped += 1
                 continue
-            if item.previous is not None and item.previous > checkpoint:
-                missing = self._missing(cursor, item.place, checkpoint, item.previous)
+            if item.previous > checkpoint and (missing := self._missing(cursor, item.place, checkpoint, item.previous)):
                 log.warning("projector.hole_filled", place=item.place, after=checkpoint, events=len(missing))
                 fresh += missing
                 filled += len(missing)
@@ -185,12 +187,9 @@ class Projector:
 
     def _missing(self, cursor: Any, place: Place, after: int, upto: int) -> list[Recorded]:  # noqa: ANN401
         topic, number = place
-        cursor.execute(_LOG_BETWEEN, (after, upto))
-        events = (
-            recorded(position, subject, version, name, bytes(state))
-            for position, subject, version, name, state in cursor
-        )
-        return [e for e in events if self._topics.get(e.aggregate) == topic and partition_of(e.subject) == number]
+        (aggregate,) = (name for name, one in self._topics.items() if one == topic)
+        cursor.execute(_LOG_BETWEEN, (after, upto, f"prm.{aggregate}.%"))
+        return [_event(row) for row in cursor if partition_of(row[1]) == number]
 
     def _fold_and_save(self, cursor: Any, schema: str, generation: int, fresh: Sequence[Recorded]) -> int:  # noqa: ANN401
         by_subject: dict[UUID, list[Recorded]] = {}
@@ -242,7 +241,9 @@ class Projector:
 
 _COLUMNS = "SELECT notification_id, originator_id, originator_version, topic, state FROM events"
 _LOG = f"{_COLUMNS} WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
-_LOG_BETWEEN = f"{_COLUMNS} WHERE notification_id > %s AND notification_id <= %s ORDER BY notification_id"
+_LOG_BETWEEN = (
+    f"{_COLUMNS} WHERE notification_id > %s AND notification_id <= %s AND topic LIKE %s ORDER BY notification_id"
+)
 
 
 def _behind_query(settings: Settings) -> sql.Composed:
