@@ -31,6 +31,7 @@ from prm_es.messages import (
     result_headers,
     stored_state,
     utc_text,
+    write_json,
 )
 from prm_es.store.store import Batch, CommandRow, DeadRow, NewEvent, Place, ReusedRow, Store, Writes
 from prm_es.store.vault import seal_bytes
@@ -107,7 +108,7 @@ def _read(record: Record) -> _Readable | _Dead:
 def canonical_content(sent: Envelope) -> bytes:
     """Give what makes a command the same command: all but its time, its tracing and the way its JSON is written.
 
-    Raises Unreadable if the data is not JSON.
+    Raises Unreadable if the data is not JSON, or nested too deeply.
     """
     try:
         data = orjson.loads(sent.data)
@@ -115,7 +116,7 @@ def canonical_content(sent: Envelope) -> bytes:
         raise Unreadable("message.not_json", "the command's data is not JSON") from None
     actor = sent.actor
     content = [sent.type, str(sent.subject), actor.id, actor.role, actor.org, sent.expected_version, data]
-    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    return write_json(content, orjson.OPT_SORT_KEYS)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ Source of the mapping: CloudEvents Kafka protocol binding 1.0.2, sections 3.2 an
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -133,7 +133,15 @@ def _structured(value: bytes) -> Envelope:
     data = content.pop("data", None)
     if "data_base64" in content:
         raise Unreadable("message.data_base64", "data must be a JSON object, not base64")
-    return envelope(content, orjson.dumps(data if data is not None else {}))
+    return envelope(content, write_json(data if data is not None else {}))
+
+
+def write_json(content: object, option: int = 0) -> bytes:
+    """Write what was read from JSON as JSON again; raises Unreadable if it is nested deeper than can be written."""
+    try:
+        return orjson.dumps(content, option=option)
+    except orjson.JSONEncodeError:
+        raise Unreadable("message.too_deep", "the JSON is nested too deeply") from None
 
 
 def _json(value: bytes) -> dict[str, Any]:
@@ -211,10 +219,9 @@ def _time(text: str | None) -> datetime | None:
         raise Unreadable("message.time", "time must be RFC 3339") from None
     if at.tzinfo is None:
         raise Unreadable("message.time", "time must name its offset from UTC")
-    try:
-        return at.astimezone(UTC)
-    except OverflowError:
-        raise Unreadable("message.time", "time is out of range") from None
+    if not 1 < at.year < MAXYEAR:  # a day or an offset from it must still be a date
+        raise Unreadable("message.time", "time is out of range")
+    return at.astimezone(UTC)
 
 
 def _version(value: object) -> int | None:
