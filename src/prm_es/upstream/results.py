@@ -6,6 +6,7 @@ command lies. Nothing is committed to Kafka: each sender reads on from where the
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from time import monotonic, sleep
 from typing import Any, Final, Literal, Self
 
 import orjson
@@ -19,6 +20,7 @@ from prm_es.upstream.lines import Outgoing
 Place = tuple[str, int, int]
 Kind = Literal["accepted", "refused", "dead_lettered"]
 OnRefusal = Callable[[dict[str, Any]], None]
+TOPIC_S: Final = 5.0
 _KINDS: Final[dict[bytes, Kind]] = {b"prm.command.accepted": "accepted", b"prm.command.refused": "refused"}
 
 
@@ -68,15 +70,21 @@ class ResultReader:
 
     def _go_to_end(self, topics: tuple[str, ...]) -> None:
         try:
-            for topic in topics:
-                if not self._consumer.partitions_for_topic(topic):
-                    raise Unavailable(f"there is no topic {topic} yet: is prm-es running?")
-            partitions = [TopicPartition(t, p) for t in topics for p in self._consumer.partitions_for_topic(t)]
+            partitions = [TopicPartition(topic, p) for topic in topics for p in self._partitions(topic)]
             self._consumer.assign(partitions)
             for partition, end in self._consumer.end_offsets(partitions).items():
                 self._consumer.seek(partition, end)
         except KafkaError as error:
             raise Unavailable(f"Kafka does not answer: {error}") from error
+
+    def _partitions(self, topic: str) -> set[int]:
+        """Give a topic's partitions. A topic made a moment ago may not be known to the broker asked."""
+        until = monotonic() + TOPIC_S
+        while not (partitions := self._consumer.partitions_for_topic(topic)):
+            if monotonic() > until:
+                raise Unavailable(f"there is no topic {topic} yet: is prm-es running?")
+            sleep(0.1)
+        return set(partitions)
 
     def poll(self, timeout_s: float) -> Iterator[Answer]:
         """Give what came in, after waiting for at most this long; raises Unavailable."""

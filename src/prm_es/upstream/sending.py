@@ -78,7 +78,7 @@ def send_one(settings: Settings, command: Envelope, timeout: float = TIMEOUT_S) 
 
 @contextmanager
 def refusals_file(path: Path) -> Iterator[OnRefusal]:
-    """Give a callback that writes refusals to a new file as JSON Lines, readable by its owner only.
+    """Give a callback that writes refusals to a file as JSON Lines, begun anew; a new one is its owner's only.
 
     Raises Usage if the file cannot be made, Unavailable if it cannot be written any more.
     """
