@@ -43,4 +43,7 @@ def configure(worker: str, *, level: str = "info", form: Literal["auto", "json",
     root.setLevel(level.upper())
     for noisy in ("kafka", "aiokafka", "faust", "mode", "psycopg"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # kafka-python warns about its own scheduling and about metadata that is still on its way
+    for chatter in ("kafka.net", "kafka.cluster", "kafka.consumer.fetcher"):
+        logging.getLogger(chatter).setLevel(logging.ERROR)
     structlog.contextvars.bind_contextvars(worker=worker)

@@ -16,6 +16,9 @@ from prm_es.aggregates.policy import PolicyLoaded
 from prm_es.errors import Poison, TooOld, UnknownType, Unreadable
 
 PREFIX: Final = "prm."
+MAX_ERRORS: Final = 100  # of the errors that an answer lists, and of the characters of a field's name in it:
+MAX_FIELD: Final = 120  # an answer must fit a record whatever was sent
+SHOWN: Final = 10
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 AGGREGATES: Final[Mapping[str, Aggregate]] = {
@@ -78,13 +81,18 @@ def _refused(error: ValidationError) -> Refused:
             raise Unreadable("message.not_object", "the command's data is not a JSON object")
     errors = tuple(
         FieldError(
-            ".".join(map(str, detail["loc"])),
+            ".".join(map(str, detail["loc"]))[:MAX_FIELD],
             detail["type"],
             _SENTENCES.get(detail["type"], detail["msg"]),
         )
-        for detail in details
+        for detail in details[:MAX_ERRORS]
     )
-    return Refused("command.invalid", f"{len(errors)} field(s) are wrong: {', '.join(e.field for e in errors)}", errors)
+    return Refused("command.invalid", f"{len(details)} field(s) are wrong: {_listed(errors)}", errors)
+
+
+def _listed(errors: Sequence[FieldError]) -> str:
+    more = ["…"] if len(errors) > SHOWN else []
+    return ", ".join([*(error.field for error in errors[:SHOWN]), *more])
 
 
 def parse_event(wire: str, data: bytes | Mapping[str, Any]) -> Event:

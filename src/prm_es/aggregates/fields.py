@@ -53,6 +53,9 @@ BusinessProblem = Annotated[
     AfterValidator(_plain_text),
     Sealed("aggregate"),
 ]
+Postcode = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20), AfterValidator(_plain_text)
+]
 Email = Annotated[
     str,
     StringConstraints(
@@ -292,7 +295,7 @@ class GivenCustomer(Customer):
     tax_ids: Annotated[tuple[GivenTaxId, ...], Field(max_length=10)] = ()
     domains: Annotated[tuple[Domain, ...], Field(max_length=20)] = ()
     address: Text | None = None
-    postcode: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)] | None = None
+    postcode: Postcode | None = None
     city: Text | None = None
     phone: Phone | None = None
 

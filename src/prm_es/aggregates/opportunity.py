@@ -165,7 +165,10 @@ class _GivenDetails(Command):
 
 
 class Open(_GivenDetails):
-    """Stages won and lost, and `closed_on` to `lost_to`, are for imports of what is closed."""
+    """Stages won and lost, and `closed_on` to `lost_to`, are for imports of what is closed.
+
+    `time_assumed` is for imports whose source has no date: the command's time is then only a stand-in.
+    """
 
     NAME: ClassVar[str] = "opportunity.open"
     partner_id: UUID
@@ -174,6 +177,7 @@ class Open(_GivenDetails):
     owner: Reference | None = None
     next_action: GivenNextAction | None = None
     stage: Stage = "prospect"
+    time_assumed: bool = False
     closed_on: Day | None = None
     order_reference: Reference | None = None
     lost_reason: LostReason | None = None
@@ -657,13 +661,21 @@ def _open(_state: Opportunity, command: Open, facts: Facts) -> Decision:
         missing += ("next_action",) if command.next_action is None else ()
         lacking = _lacking(command, "prospect", command.stage)
     if on_behalf(facts):
-        missing += lacking if command.owner or facts.actor.on_behalf_of else (*lacking, "owner")
+        missing += _unknown_to_import(command, facts, closed=closed, lacking=lacking)
     elif missing:
         return required(missing)
     elif lacking:
         return _entry_refused(lacking)
     opened = _as_opened(command, facts, "prospect" if closed else command.stage, missing)
     return (opened, _closed_at_once(command, facts)) if closed else (opened,)
+
+
+def _unknown_to_import(command: Open, facts: Facts, *, closed: bool, lacking: tuple[str, ...]) -> tuple[str, ...]:
+    """Name what an import leaves out beyond what everybody must give: a forecast needs amount and close date."""
+    forecast = () if closed else tuple(n for n in ("amount", "expected_close_on") if getattr(command, n) is None)
+    owner = () if command.owner or facts.actor.on_behalf_of else ("owner",)
+    opened = ("opened_at",) if command.time_assumed else ()
+    return (*lacking, *(name for name in forecast if name not in lacking), *owner, *opened)
 
 
 def _as_opened(command: Open, facts: Facts, stage: str, missing: tuple[str, ...]) -> Opened:
@@ -705,6 +717,8 @@ def _closed_at_once(command: Open, facts: Facts) -> Event:
 def _closing_refused(command: Open, facts: Facts, *, closed: bool) -> Refused | None:
     if closed and not on_behalf(facts):
         return invalid("stage", "closed", "only an import may open what is closed")
+    if command.time_assumed and not on_behalf(facts):
+        return invalid("time_assumed", "not_import", "is for imports")
     for name in ("closed_on", "order_reference", "lost_reason", "lost_to"):
         if not closed and getattr(command, name) is not None:
             return invalid(name, "not_closed", "is for an import of what is closed")

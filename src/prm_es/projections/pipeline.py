@@ -235,10 +235,14 @@ def _with_action(row: Opportunity, action: o.NextAction | None) -> Opportunity:
     )
 
 
+_CLOSING_GAPS = {"reason": "lost_reason", "final_amount": "amount"}
+
+
 def _closed(row: Opportunity, recorded: Recorded, event: o.Won | o.Lost) -> Opportunity:
     """A closed deal has no next action, and what was only needed to close it is no gap any more."""
     entered = _entered(row, recorded, event, ())
-    gaps = _without(row.data_gaps, "next_action", "expected_close_on")
+    missing = {_CLOSING_GAPS.get(name, name) for name in event.missing}
+    gaps = sorted({*_without(row.data_gaps, "next_action", "expected_close_on"), *missing})
     closed = replace(
         entered,
         closed_on=event.closed_on,
@@ -246,6 +250,7 @@ def _closed(row: Opportunity, recorded: Recorded, event: o.Won | o.Lost) -> Oppo
         next_action_due_on=None,
         next_action_owner=None,
         forecast_override=None,
+        data_gaps=gaps,
     )
     if isinstance(event, o.Lost):
         unknown = ("lost_reason",) if event.reason == "not_given" else ()

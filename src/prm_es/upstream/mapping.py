@@ -121,10 +121,14 @@ class Extreme(_Part):
 
 
 class At(_Part):
-    """When it happened: a column with a date, and what holds for rows without one."""
+    """When it happened: a column with a date, and what holds for rows without one.
+
+    `assumed` names the field of the command that is then set to true, so that a stand-in can be told from a date.
+    """
 
     column: Column | None = None
     default: date | Extreme | None = None
+    assumed: Name | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:

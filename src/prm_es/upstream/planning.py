@@ -197,6 +197,8 @@ class _Planner:
                 continue
             if made is not None:
                 _put(data, path.split("."), made)
+        if step.at.assumed and not (step.at.column and row.cells[step.at.column]):
+            data[step.at.assumed] = True
         return orjson.dumps(_listed(data), option=orjson.OPT_SORT_KEYS) if len(self.bad) == noted else None
 
     def _fits(self, step: Step, row: Row, data: bytes) -> bool:
