@@ -21,10 +21,10 @@ from uuid import UUID
 import orjson
 import psycopg2
 import psycopg2.extras
-from crm_export import write as write_export
 from kafka import KafkaProducer
 from rich.console import Console
 
+from crm_export import write as write_export
 from prm_es import rebuild, status
 from prm_es.local import run
 from prm_es.local.connect import settings_for
@@ -76,7 +76,9 @@ def expected(folder: Path) -> Figures:
 def found(settings: Settings) -> Figures:
     """Read the same figures from the views."""
     stages = run_sql(settings, "SELECT stage, count(*) FROM opportunities GROUP BY 1 ORDER BY 1")[1]
-    won = run_sql(settings, "SELECT territory, sum(amount) FROM opportunities WHERE status = 'won' GROUP BY 1 ORDER BY 1")[1]
+    won = run_sql(
+        settings, "SELECT territory, sum(amount) FROM opportunities WHERE status = 'won' GROUP BY 1 ORDER BY 1"
+    )[1]
     ((total, rate, days),) = run_sql(
         settings,
         "SELECT sum(amount) FILTER (WHERE status = 'won'), round(count(*) FILTER (WHERE status = 'won')::numeric / count(*), 5),"
