@@ -51,10 +51,10 @@ def partner(subject: UUID | None = None, **data: Any) -> Envelope:
     return command("partner.import", subject, given, IMPORTER)
 
 
-def opening(partner_id: UUID, subject: UUID | None = None, actor: Actor = MANAGER, **data: Any) -> Envelope:
-    """Make the opening of an opportunity, whole unless a field is given as None, which leaves it out."""
+def opening(by: UUID, subject: UUID | None = None, actor: Actor = MANAGER, **data: Any) -> Envelope:
+    """Make the opening of an opportunity by a partner, whole unless a field is given as None, which leaves it out."""
     given: dict[str, Any] = {
-        "partner_id": str(partner_id),
+        "partner_id": str(by),
         "name": "Stock counts",
         "customer": {"name": "Lojas Sul"},
         "deal_type": "new",
@@ -152,18 +152,28 @@ def check_log(settings: Settings) -> None:
     _check_versions(events)
     first, *commits = rows(settings, "SELECT * FROM commits ORDER BY number")
     assert (first["number"], first["last_position"], first["digest"]) == (0, 0, sha256(b"prm-es").digest())
+    parts = {name: _by_commit(settings, name) for name in ("commands", "reused_ids", "dead_letters")}
     last = first
     for commit in commits:
         assert commit["number"] == last["number"] + 1
         assert commit["recorded_at"] >= last["recorded_at"]
         mine = events[last["last_position"] : commit["last_position"]]
         assert commit["first_position"] == (mine[0]["notification_id"] if mine else None)
-        assert bytes(commit["digest"]) == _digest(settings, last, commit, mine), commit["number"]
+        rest = {name: found.get(commit["number"], []) for name, found in parts.items()}
+        assert {row["recorded_at"] for found in rest.values() for row in found} <= {commit["recorded_at"]}
+        assert commit["digest"] == _digest(last, commit, mine, rest), commit["number"]
         for event in mine:
             meta = json.loads(event["state"])
             assert datetime.fromisoformat(meta["recordedtime"]) == commit["recorded_at"]
         last = commit
     assert last["last_position"] == len(events)
+
+
+def _by_commit(settings: Settings, table: str) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in rows(settings, f"SELECT * FROM {table}"):
+        found.setdefault(row["commit_number"], []).append(row)
+    return found
 
 
 def _check_versions(events: Iterable[dict[str, Any]]) -> None:
@@ -173,28 +183,28 @@ def _check_versions(events: Iterable[dict[str, Any]]) -> None:
         assert event["originator_version"] == versions[event["originator_id"]]
 
 
-def _digest(settings: Settings, last: dict[str, Any], commit: dict[str, Any], events: list[dict[str, Any]]) -> bytes:
+def _digest(
+    last: dict[str, Any],
+    commit: dict[str, Any],
+    events: list[dict[str, Any]],
+    rest: dict[str, list[dict[str, Any]]],
+) -> bytes:
     digest = sha256(last["digest"])
 
     def frame(*parts: object) -> None:
         for part in parts:
-            raw = bytes(part) if isinstance(part, bytes | memoryview) else str(part).encode()
+            raw = part if isinstance(part, bytes) else str(part).encode()
             digest.update(pack(">q", len(raw)) + raw)
 
-    def of_commit(table: str, order: str) -> list[dict[str, Any]]:
-        query = f'SELECT * FROM {table} WHERE commit_number = %s ORDER BY {order} COLLATE "C"'
-        return rows(settings, query, [commit["number"]])
+    def framed(kind: str, table: str, key: Sequence[str], names: Sequence[str]) -> None:
+        for row in sorted(rest[table], key=lambda row: tuple(row[name] for name in key)):
+            frame(kind, *(row[name] for name in names))
 
     frame(commit["number"], commit["recorded_at"].isoformat())
     for event in events:
         frame("event", event["notification_id"], event["originator_id"], event["originator_version"])
         frame(event["topic"], event["state"])
-    for row in of_commit("commands", 'source COLLATE "C", id'):
-        assert row["recorded_at"] == commit["recorded_at"]
-        frame("command", *(row[name] for name in _COMMAND))
-    for row in sorted(of_commit("reused_ids", "topic"), key=lambda row: tuple(row[name] for name in _PLACE)):
-        frame("reused", *(row[name] for name in _PLACE), row["source"], row["id"], row["actor"], row["response"])
-    for row in sorted(of_commit("dead_letters", "topic"), key=lambda row: tuple(row[name] for name in _PLACE)):
-        frame("dead", *(row[name] for name in _PLACE))
-        frame(row["code"], row["sentence"], row["source"], row["id"], row["sealed"], row["key_id"])
+    framed("command", "commands", ("source", "id"), _COMMAND)
+    framed("reused", "reused_ids", _PLACE, (*_PLACE, "source", "id", "actor", "response"))
+    framed("dead", "dead_letters", _PLACE, (*_PLACE, "code", "sentence", "source", "id", "sealed", "key_id"))
     return digest.digest()

@@ -19,7 +19,7 @@ from prm_es.aggregates import catalogue, policy
 from prm_es.aggregates.base import NONE, Aggregate, Command, Decision, Event, Facts, Refused, authorise, invalid
 from prm_es.aggregates.partner import Partner, tax_keys_held
 from prm_es.aggregates.policy import Policy, PolicyLoaded
-from prm_es.errors import Poison, Unreadable
+from prm_es.errors import Poison, Unavailable, Unreadable
 from prm_es.messages import (
     NAMESPACE,
     PARTNER_ROLES,
@@ -60,6 +60,7 @@ class Answer:
     """What goes back to Kafka for one record: its result, or its dead letter."""
 
     dead: bool
+    subject: UUID | None
     key: bytes
     headers: Headers
     value: bytes
@@ -100,9 +101,15 @@ def _read(record: Record) -> _Readable | _Dead:
     try:
         sent = read_command(record.headers, record.value)
         canonical = canonical_content(sent)
-        return _Readable(record, sent, catalogue.parse_command(sent.type, sent.data), canonical)
+        return _Readable(record, sent, _parsed(sent), canonical)
     except Poison as poison:
         return _Dead(record, poison.code, poison.sentence, sent)
+
+
+def _parsed(sent: Envelope) -> Command | Refused:
+    if len(sent.data) > MAX_DATA and sent.type in catalogue.COMMANDS:
+        return Refused("command.too_large", f"the data has more than {MAX_DATA} bytes")
+    return catalogue.parse_command(sent.type, sent.data)
 
 
 def canonical_content(sent: Envelope) -> bytes:
@@ -137,7 +144,7 @@ class _Round:
     writes: Writes = field(default_factory=Writes)
     loaded: dict[UUID, _Loaded] = field(default_factory=dict)
     outcomes: dict[tuple[str, str], tuple[bytes, bytes]] = field(default_factory=dict)
-    placed: Mapping[Place, bytes] = field(default_factory=dict)
+    placed: dict[Place, bytes] = field(default_factory=dict)
     policies: Sequence[Policy] = ()
     tax_owners: dict[str, UUID | None] = field(default_factory=dict)
 
@@ -150,7 +157,7 @@ class _Round:
         self.batch.write(self.writes)
         return answers
 
-    def _placed_before(self, readable: Sequence[_Readable]) -> Mapping[Place, bytes]:
+    def _placed_before(self, readable: Sequence[_Readable]) -> dict[Place, bytes]:
         doubtful = [_place(one.record) for one in self.read if isinstance(one, _Dead) or one.key in self.outcomes]
         placed = self.batch.placed(doubtful) if doubtful else {}
         return placed | self.batch.failed([one.key for one in readable])
@@ -165,9 +172,9 @@ class _Round:
             self._fold(_aggregate(one), one.sent.subject, streams.get(one.sent.subject, []))
         wanted = set(_organisations(commands))
         for one in commands:
-            if isinstance(one.command, Command):
-                needs = _aggregate(one).needs(self.loaded[one.sent.subject].state, one.command)
-                wanted |= needs.partners
+            loaded = self.loaded[one.sent.subject]
+            if isinstance(one.command, Command) and loaded.aggregate is _aggregate(one) and loaded.state is not None:
+                wanted |= loaded.aggregate.needs(loaded.state, one.command).partners
         self._partners(wanted)
         self.batch.load_keys(subjects)
 
@@ -175,7 +182,7 @@ class _Round:
         if subject in self.loaded:
             return
         aggregate = catalogue.AGGREGATES.get(events[0].aggregate) if events else wanted
-        if aggregate is None:  # a stream of the store's own, which takes no commands
+        if aggregate is None or subject == policy.STREAM:  # a stream of the store's own, which takes no commands
             self.loaded[subject] = _Loaded(wanted, None, len(events))
             return
         parsed = (catalogue.parse_event(event.type, event.data) for event in events)
@@ -212,6 +219,7 @@ class _Round:
             response = self._refusal(one.sent, Refused("command.id_reused", sentence))
             sent = one.sent
             self.writes.reused.append(ReusedRow(place, sent.source, sent.id, sent.actor.id, response))
+            self.placed[place] = response
         return _result(one.sent, response)
 
     def _decide(self, one: _Readable, digest: bytes) -> Answer:
@@ -221,6 +229,8 @@ class _Round:
         before = (loaded.aggregate, loaded.state, loaded.version)
         try:
             outcome, code, response = self._outcome(one)
+        except Unavailable:
+            raise
         except Exception:
             log.exception("command.failed", source=one.sent.source, id=one.sent.id, type=one.sent.type)
             del self.writes.events[start:]
@@ -238,17 +248,19 @@ class _Round:
         decision = one.command if isinstance(one.command, Refused) else self._decision(sent, one.command)
         if isinstance(decision, Refused):
             return "refused", decision.code, self._refusal(sent, decision)
+        loaded = self.loaded[sent.subject]
+        held = _tax_keys(loaded.state)
         self._append(sent, decision, self._business_time(sent))
-        return "accepted", None, self._acceptance(sent, start)
+        response = self._acceptance(sent, start)
+        self._move_tax_keys(sent.subject, held, _tax_keys(loaded.state))  # last: nothing is to be undone after it
+        return "accepted", None, response
 
     def _decision(self, sent: Envelope, command: Command) -> Decision:
         aggregate = catalogue.AGGREGATES[catalogue.aggregate_of(sent.type)]
-        if len(sent.data) > MAX_DATA:
-            return Refused("command.too_large", f"the data has more than {MAX_DATA} bytes")
         if sent.time and sent.actor.role is Role.INTEGRATION and sent.time > self.batch.head.at + CLOCK_SKEW:
             return invalid("time", "time_in_future", "the business time lies in the future")
         loaded = self.loaded[sent.subject]
-        if loaded.aggregate is not aggregate and not loaded.version:
+        if loaded.aggregate is not aggregate and not loaded.version and loaded.state is not None:
             loaded.aggregate, loaded.state = aggregate, aggregate.initial
         if loaded.aggregate is not aggregate or loaded.state is None:
             return Refused("aggregate.not_found", f"the id belongs to something that is no {aggregate.name}")
@@ -290,7 +302,6 @@ class _Round:
     def _append(self, sent: Envelope, events: Iterable[Event], at: datetime) -> None:
         aggregate = catalogue.AGGREGATES[catalogue.aggregate_of(sent.type)]
         loaded = self.loaded[sent.subject]
-        held = _tax_keys(loaded.state)
         for event in events:
             wire = catalogue.wire_type(event)
             stored, data = self._sealed(event, wire, sent.subject)
@@ -298,7 +309,6 @@ class _Round:
             loaded.version += 1
             state = stored_state(at, self.batch.head.at, sent, data)
             self.writes.events.append(NewEvent(sent.subject, loaded.version, wire, state))
-        self._move_tax_keys(sent.subject, held, _tax_keys(loaded.state))
 
     def _sealed(self, event: Event, wire: str, subject: UUID) -> tuple[Event, bytes]:
         sealed = self.batch.vault.seal(event, subject)
@@ -348,6 +358,7 @@ class _Round:
             sealed = seal_bytes(_framed(record), key_id, self.batch.vault.key(key_id, "record"))
             source, command_id = (sent.source, sent.id) if sent else (None, None)
             self.writes.dead.append(DeadRow(place, code, sentence, source, command_id, sealed, key_id))
+            self.placed[place] = b""
         return _dead_letter(place, code, sentence, sent)
 
 
@@ -421,7 +432,13 @@ def _identity(sent: Envelope) -> dict[str, str]:
 
 def _result(sent: Envelope, response: bytes) -> Answer:
     outcome = "accepted" if response.startswith(b'{"outcome":"accepted"') else "refused"
-    return Answer(dead=False, key=str(sent.subject).encode(), headers=result_headers(outcome, sent), value=response)
+    return Answer(
+        dead=False,
+        subject=sent.subject,
+        key=str(sent.subject).encode(),
+        headers=result_headers(outcome, sent),
+        value=response,
+    )
 
 
 def _dead_letter(place: Place, code: str, sentence: str, sent: Envelope | None) -> Answer:
@@ -441,4 +458,4 @@ def _dead_letter(place: Place, code: str, sentence: str, sent: Envelope | None) 
         "code": code,
         "message": sentence,
     }
-    return Answer(dead=True, key=place.topic.encode(), headers=headers, value=orjson.dumps(value))
+    return Answer(dead=True, subject=None, key=place.topic.encode(), headers=headers, value=orjson.dumps(value))
