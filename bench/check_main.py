@@ -81,7 +81,8 @@ def found(settings: Settings) -> Figures:
     )[1]
     ((total, rate, days),) = run_sql(
         settings,
-        "SELECT sum(amount) FILTER (WHERE status = 'won'), round(count(*) FILTER (WHERE status = 'won')::numeric / count(*), 5),"
+        "SELECT sum(amount) FILTER (WHERE status = 'won'),"
+        " round(count(*) FILTER (WHERE status = 'won')::numeric / count(*), 5),"
         " round(avg(closed_on - engaged_on), 3) FROM opportunities WHERE status IN ('won', 'lost')",
     )[1]
     ((amount, customer),) = run_sql(
@@ -123,7 +124,7 @@ def run_import(settings: Settings, commands: Sequence[Envelope]) -> float:
 
 def latencies(settings: Settings) -> list[float]:
     """Open opportunities at RATE a second and give the milliseconds from publishing to the visible row."""
-    psycopg2.extras.register_uuid()
+    psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
     ((partner,),) = run_sql(settings, "SELECT partner_id FROM partners ORDER BY 1 LIMIT 1")[1]
     producer = KafkaProducer(**settings.kafka_client, linger_ms=0)
     reader = psycopg2.connect(settings.dsn("reader"))

@@ -4,7 +4,7 @@ Every record gets exactly one recorded outcome, in one transaction: accepted or 
 letter by its place. A record seen before gets its first outcome again, byte for byte.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, reduce

@@ -151,8 +151,13 @@ def _create(cursor: Any, settings: Settings, model: ReadModel, generation: int, 
 
 
 _PERSONAL_AND_GRANTS: Final = (
-    "CREATE TABLE {model}.{personal} (key_id uuid NOT NULL, aggregate_id uuid NOT NULL, field text NOT NULL,"
-    " value text NOT NULL, PRIMARY KEY (aggregate_id, field))",
+    """CREATE TABLE {model}.{personal} (
+        key_id uuid NOT NULL,
+        aggregate_id uuid NOT NULL,
+        field text NOT NULL,
+        value text NOT NULL,
+        PRIMARY KEY (aggregate_id, field)
+    )""",
     "CREATE INDEX ON {model}.{personal} (key_id)",
     "GRANT USAGE ON SCHEMA {model} TO {projector}, {reader}, {auditor}",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {model} TO {projector}",
@@ -182,7 +187,7 @@ def _fill(
     return done, _catch_up(settings, model, generation, head)
 
 
-def _copy_all(  # noqa: PLR0913, PLR0917
+def _copy_all(
     connection: Any,  # noqa: ANN401
     cursor: Any,  # noqa: ANN401
     settings: Settings,

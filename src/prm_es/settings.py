@@ -72,7 +72,7 @@ class Settings(BaseSettings):
 
     @property
     def admin_dsn(self) -> str:
-        """Give the connection string of who migrates: as it was given, without taking a role; raises Usage if none is."""
+        """Give the connection string of who migrates, as it was given, without taking a role; raises Usage."""
         if not (self.postgres_owner or self.postgres):
             raise Usage("no PostgreSQL is configured: run `prm-es up` first, or set PRM_POSTGRES")
         return self.postgres_owner or self.postgres

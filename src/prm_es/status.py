@@ -84,7 +84,7 @@ class Observer:
         self._consumer.close()
 
     def status(self, *, counts: bool = True) -> Status:
-        """Give the status now; without `counts` those of outcomes are left at 0, which is cheaper. Raises Unavailable."""
+        """Give the status now; without `counts` those of outcomes stay 0, which is cheaper. Raises Unavailable."""
         try:
             unanswered = self._unanswered()  # first: what is answered afterwards is then counted below
             with self._connection.transaction():
@@ -153,7 +153,10 @@ class Observer:
 
 
 def wait(settings: Settings, timeout: float, on_status: Callable[[Status], None] = lambda _status: None) -> Status:
-    """Wait until every sent command is answered and every read model has caught up; raises Unavailable after `timeout` s."""
+    """Wait until every sent command is answered and every read model has caught up.
+
+    Raises Unavailable after `timeout` seconds.
+    """
     deadline = time.monotonic() + timeout
     with Observer(settings) as observer:
         while True:
@@ -162,9 +165,9 @@ def wait(settings: Settings, timeout: float, on_status: Callable[[Status], None]
             if status.settled:
                 return status
             if time.monotonic() > deadline:
+                behind = ", ".join(f"{model.name} {model.behind_events} behind" for model in status.read_models)
                 raise Unavailable(
-                    f"not settled after {timeout:.0f} s: {status.unanswered} commands unanswered, {status.unpublished} events"
-                    f" unpublished, "
-                    + ", ".join(f"{model.name} {model.behind_events} behind" for model in status.read_models)
+                    f"not settled after {timeout:.0f} s: {status.unanswered} commands unanswered,"
+                    f" {status.unpublished} events unpublished, {behind}"
                 )
             time.sleep(POLL_S)

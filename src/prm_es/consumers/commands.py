@@ -11,6 +11,7 @@ from kafka.structs import OffsetAndMetadata
 
 from prm_es.dispatch import Answer, Record, dispatch
 from prm_es.errors import Unavailable
+from prm_es.partitions import partition_of
 from prm_es.settings import Settings
 from prm_es.store.store import Store
 
@@ -84,7 +85,13 @@ def _handle(settings: Settings, store: Store, records: Sequence[Record], consume
 def _produce(settings: Settings, producer: Any, answers: Sequence[Answer]) -> None:  # noqa: ANN401
     topics = {True: settings.dead_letters_topic, False: settings.results_topic}
     futures = [
-        producer.send(topics[answer.dead], answer.value, key=answer.key, headers=list(answer.headers))
+        producer.send(
+            topics[answer.dead],
+            answer.value,
+            key=answer.key,
+            headers=list(answer.headers),
+            partition=None if answer.subject is None else partition_of(answer.subject),
+        )
         for answer in answers
     ]
     producer.flush()

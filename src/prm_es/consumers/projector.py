@@ -36,7 +36,7 @@ WITHIN_S: Final = 0.01
 IDLE_CHECK_S: Final = 2.0
 
 
-class _Consumer(driver.Consumer):  # type: ignore[misc]
+class _Consumer(driver.Consumer):
     """Faust counts the record after a transaction marker as part of the gap; its committed offsets then stall."""
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:  # noqa: ANN401
@@ -102,7 +102,7 @@ def _ends(settings: Settings, topics: Sequence[str]) -> dict[Any, int]:
 
 
 def _move_group(settings: Settings, models: Sequence[ReadModel], ends: dict[Any, int]) -> None:
-    """Commit offsets that the rows already contain; refused while other workers of the group are there, which is fine."""
+    """Commit offsets that the rows already contain; refused while others of the group are there, which is fine."""
     consumer: Any = KafkaConsumer(**settings.kafka_client, group_id=group(settings, models), enable_auto_commit=False)
     try:
         consumer.assign(list(ends))

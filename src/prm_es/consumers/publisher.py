@@ -54,6 +54,7 @@ def work(settings: Settings, stop: Event) -> None:
         producer = _producer(settings, store_id)
         try:
             progress = resume(connection, settings, store_id)
+            _note(connection, progress, progress.positions)
             log.info("publisher.active", position=progress.everything)
             _publish(connection, settings, producer, progress, store_id, stop)
         finally:
@@ -99,14 +100,13 @@ def resume(connection: psycopg.Connection[Any], settings: Settings, store_id: st
         same = row is not None and row.topic_id == topic_ids[partition.topic]
         known = row.position if row is not None and same else 0
         tail = tails.get(partition)
-        if tail is not None:
-            actual = _verified(connection, tail, store_id)
-        else:
-            actual = known if ends[partition] > 0 else 0  # all records expired, or none was ever written
+        expired = known if ends[partition] > 0 else 0  # an end above 0 without a record: all have expired
+        actual = expired if tail is None else _verified(connection, tail, store_id)
         positions[place] = actual
-        if row is not None and (not same or actual < known):
-            log.warning("publisher.refills", topic=place[0], partition=place[1], behind=actual, noted=row.position)
+        if not same or actual < known:
             everything = min(everything, actual)
+            if row is not None:
+                log.warning("publisher.refills", topic=place[0], partition=place[1], behind=actual, noted=row.position)
     return Progress(topic_ids, positions, everything)
 
 
@@ -161,19 +161,19 @@ def _last_records(consumer: Any, starts: Mapping[Any, int], ends: Mapping[Any, i
 
 def _verified(connection: psycopg.Connection[Any], tail: Any, store_id: str) -> int:  # noqa: ANN401
     """Give the position of a topic's last record, checked against the store."""
-    head = {name: raw.decode() for name, raw in tail.headers}
-    position = int(head["ce_sequence"])
+    head = {name: (raw or b"").decode("utf-8", "replace") for name, raw in tail.headers}
+    position = int(head.get("ce_sequence", "0"))
     row = connection.execute(
         "SELECT originator_id, originator_version, topic FROM events WHERE notification_id = %s", (position,)
     ).fetchone()
-    ours = (head["ce_subject"], head["ce_aggregateversion"], head["ce_type"])
+    ours = (head.get("ce_subject"), head.get("ce_aggregateversion"), head.get("ce_type"))
     theirs = row and (str(row.originator_id), str(row.originator_version), row.topic)
-    if head["ce_storeid"] != store_id or ours != theirs:
+    if head.get("ce_storeid") != store_id or ours != theirs:
         raise ForeignHistory(
-            f"topic {tail.topic} partition {tail.partition} ends with position {position} of store {head['ce_storeid']}, "
-            f"which this store ({store_id}) does not hold: the topics belong to another history, or the store was "
-            "restored from an older backup. Use another PRM_PREFIX, or delete the events topics and run `prm-es topics`: "
-            "they are filled again from the store"
+            f"topic {tail.topic} partition {tail.partition} ends with position {position} of store"
+            f" {head.get('ce_storeid')}, which this store ({store_id}) does not hold: the topics belong to another"
+            " history, or the store was restored from an older backup. Use another PRM_PREFIX, or delete the events"
+            " topics and run `prm-es topics`: they are filled again from the store"
         )
     return position
 

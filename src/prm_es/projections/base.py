@@ -1,4 +1,4 @@
-"""What a read model is: a name, a version, tables, and a pure fold from one aggregate's events to that aggregate's rows.
+"""What a read model is: a name, a version, tables, and a pure fold from an aggregate's events to its rows.
 
 Every table is an *own* table: its key begins with the aggregate id and its rows follow from that aggregate's events
 alone. Rows hold no wall time, no surrogate ids, no floats; what depends on today or on another aggregate is computed
@@ -29,7 +29,7 @@ class Table:
     key: tuple[str, ...]
     sealed: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The table's name: the row class's, in lower case with underscores."""
         letters = (f"_{one.lower()}" if one.isupper() else one for one in self.row.__name__)

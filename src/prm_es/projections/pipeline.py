@@ -239,7 +239,7 @@ _CLOSING_GAPS = {"reason": "lost_reason", "final_amount": "amount"}
 
 
 def _closed(row: Opportunity, recorded: Recorded, event: o.Won | o.Lost) -> Opportunity:
-    """A closed deal has no next action, and what was only needed to close it is no gap any more."""
+    """Close a deal: it has no next action, and what was only needed to close it is no gap any more."""
     entered = _entered(row, recorded, event, ())
     missing = {_CLOSING_GAPS.get(name, name) for name in event.missing}
     gaps = sorted({*_without(row.data_gaps, "next_action", "expected_close_on"), *missing})

@@ -38,11 +38,12 @@ class Answer:
 _OPPORTUNITY_COLUMNS: Final = (
     "external_id", "name", "partner", "territory", "customer", "product_lines", "stage", "status", "forecast_category",
     "amount", "currency", "weighted_amount", "owner", "engaged_on", "expected_close_on", "closed_on", "lost_reason",
-    "days_in_stage", "age_days", "next_action", "next_action_due_on", "overdue", "stalled", "data_gaps", "opportunity_id",
+    "days_in_stage", "age_days", "next_action", "next_action_due_on", "overdue", "stalled", "data_gaps",
+    "opportunity_id",
 )  # fmt: skip
 _PARTNER_COLUMNS: Final = (
-    "partner", "status", "types", "country", "territories", "tier", "channel_manager", "parent", "on_notice", "data_gaps",
-    "partner_id",
+    "partner", "status", "types", "country", "territories", "tier", "channel_manager", "parent", "on_notice",
+    "data_gaps", "partner_id",
 )  # fmt: skip
 _DIMENSIONS: Final[Mapping[str, str]] = {
     "stage": "stage",

@@ -1,4 +1,4 @@
-"""Applying events to a read model: lock the checkpoints, skip duplicates, fill holes, fold, write, move the checkpoints.
+"""Applying events to a read model: lock checkpoints, skip duplicates, fill holes, fold, write, move checkpoints.
 
 All of it in one transaction, so that rows and checkpoints never disagree. The checkpoint is the truth; Kafka's offsets
 are an optimisation.
@@ -76,8 +76,9 @@ class Projector:
             return str(store_id)
 
     def behind(self, places: Iterable[Place] | None = None) -> int:
-        """Tell from which position on something is missing in the rows: the lowest checkpoint that is behind what was
-        published to its topic-partition, or -1 if none is.
+        """Tell from which position on something is missing in the rows.
+
+        That is the lowest checkpoint behind what was published to its topic-partition, or -1 if none is.
         """
         with self._connection, self._connection.cursor() as cursor:
             cursor.execute(_behind_query(self._settings), (self._model.name, self._generation(cursor)))
@@ -130,8 +131,8 @@ class Projector:
         row = self._live(cursor) or self._live(cursor)  # a swap that was waited for leaves the first look with none
         if row is None or row[1] != self._model.version:
             raise SchemaMismatch(
-                f"read model {self._model.name} has version {row and row[1]}, this program needs {self._model.version}: "
-                "run `prm-es migrate`, then `prm-es rebuild`"
+                f"read model {self._model.name} has version {row and row[1]}, this program needs"
+                f" {self._model.version}: run `prm-es migrate`, then `prm-es rebuild`"
             )
         return int(row[0])
 
@@ -212,7 +213,8 @@ class Projector:
 
     def _parked(self, cursor: Any, generation: int, subjects: list[UUID]) -> set[UUID]:  # noqa: ANN401
         query = sql.SQL(
-            "SELECT DISTINCT aggregate_id FROM {}.dead_letters WHERE name = %s AND generation = %s AND aggregate_id = ANY(%s)"
+            "SELECT DISTINCT aggregate_id FROM {}.dead_letters"
+            " WHERE name = %s AND generation = %s AND aggregate_id = ANY(%s)"
         )
         cursor.execute(query.format(self._bookkeeping), (self._model.name, generation, subjects))
         return {row[0] for row in cursor}

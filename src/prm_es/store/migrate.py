@@ -17,8 +17,7 @@ def known() -> Mapping[int, LiteralString]:
     """Give the migrations of this program: number and SQL text."""
     folder = files(__package__).joinpath("migrations")
     named = {entry.name: entry for entry in folder.iterdir() if entry.name.endswith(".sql")}
-    texts = {name: _trusted(named[name].read_text(encoding="utf-8")) for name in sorted(named)}
-    return {int(name[:4]): text for name, text in texts.items()}
+    return {int(name[:4]): _trusted(named[name].read_text(encoding="utf-8")) for name in sorted(named)}
 
 
 def _trusted(text: Any) -> LiteralString:  # noqa: ANN401
@@ -33,8 +32,10 @@ def names(settings: Settings) -> dict[str, sql.Composable]:
         "read": settings.read_schema,
     }
     roles = {role: settings.db_role(role) for role in DB_ROLES}
-    identifiers: dict[str, sql.Composable] = {name: sql.Identifier(text) for name, text in {**schemas, **roles}.items()}
-    return {**identifiers, "store_name": sql.Literal(settings.store_schema)}
+    found: dict[str, sql.Composable] = {"store_name": sql.Literal(settings.store_schema)}
+    for name, text in (*schemas.items(), *roles.items()):
+        found[name] = sql.Identifier(text)
+    return found
 
 
 def migrate(settings: Settings) -> list[int]:
@@ -42,18 +43,17 @@ def migrate(settings: Settings) -> list[int]:
 
     Connects as the user of `postgres_owner` or `postgres`, who must be able to make roles and schemas.
     """
-    with psycopg.connect(settings.admin_dsn, autocommit=True) as connection:
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", keys(settings.prefix, Lock.MIGRATE))
-            _prepare(connection, settings)
-            done = _applied(connection, settings)
-            migrations = known()
-            _refuse_newer(done, migrations)
-            todo = sorted(set(migrations) - done)
-            for number in todo:
-                connection.execute(sql.SQL(migrations[number]).format(**names(settings)))
-                record = sql.SQL("INSERT INTO {store}.schema_migrations (number) VALUES (%s)")
-                connection.execute(record.format(**names(settings)), (number,))
+    with psycopg.connect(settings.admin_dsn, autocommit=True) as connection, connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", keys(settings.prefix, Lock.MIGRATE))
+        _prepare(connection, settings)
+        done = _applied(connection, settings)
+        migrations = known()
+        _refuse_newer(done, migrations)
+        todo = sorted(set(migrations) - done)
+        for number in todo:
+            connection.execute(sql.SQL(migrations[number]).format(**names(settings)))
+            record = sql.SQL("INSERT INTO {store}.schema_migrations (number) VALUES (%s)")
+            connection.execute(record.format(**names(settings)), (number,))
     return todo
 
 
@@ -65,7 +65,8 @@ def check(connection: psycopg.Connection[Any], settings: Settings) -> None:
         done = set()
     if done != set(known()):
         raise SchemaMismatch(
-            f"the database is at migration {max(done, default=0)}, this program needs {max(known())}: run `prm-es migrate`"
+            f"the database is at migration {max(done, default=0)}, this program needs {max(known())}:"
+            " run `prm-es migrate`"
         )
 
 
@@ -84,8 +85,10 @@ def _prepare(connection: psycopg.Connection[Any], settings: Settings) -> None:
 
 _BOOKKEEPING: Final[tuple[LiteralString, ...]] = (
     "CREATE SCHEMA IF NOT EXISTS {store} AUTHORIZATION {owner}",
-    "CREATE TABLE IF NOT EXISTS {store}.schema_migrations ("
-    "number int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())",
+    """CREATE TABLE IF NOT EXISTS {store}.schema_migrations (
+        number int PRIMARY KEY,
+        applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    )""",
     "GRANT USAGE ON SCHEMA {store} TO {writer}, {projector}, {auditor}",
     "GRANT SELECT ON {store}.schema_migrations TO {writer}, {projector}, {auditor}",
 )

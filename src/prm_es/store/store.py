@@ -19,6 +19,7 @@ from prm_es.store.migrate import check
 from prm_es.store.recorder import EVENTS_TABLE, LogApplication, from_notification
 from prm_es.store.vault import Vault, new_key
 
+_LENGTH: Final = struct.Struct(">q").pack
 CHANNEL: Final = EVENTS_TABLE  # what the library's subscriptions listen to
 
 
@@ -157,7 +158,8 @@ class Batch:
     def failed(self, ids: Sequence[tuple[str, str]]) -> dict[Place, bytes]:
         """Give the places of those commands, by (source, id), whose decision failed before."""
         rows = self._connection.execute(
-            "SELECT d.topic, d.partition, d.record_offset, d.digest FROM unnest(%s::text[], %s::text[]) AS asked (source, id)"
+            "SELECT d.topic, d.partition, d.record_offset, d.digest"
+            " FROM unnest(%s::text[], %s::text[]) AS asked (source, id)"
             " JOIN dead_letters d USING (source, id) WHERE d.code = 'command.failed'",
             ([source for source, _id in ids], [command_id for _source, command_id in ids]),
         )
@@ -212,7 +214,8 @@ class Batch:
         first = self.head.position + 1 if writes.events else None
         digest = chain_digest(self.head, writes)
         self._connection.execute(
-            "INSERT INTO commits (number, first_position, last_position, recorded_at, digest) VALUES (%s, %s, %s, %s, %s)",
+            "INSERT INTO commits (number, first_position, last_position, recorded_at, digest)"
+            " VALUES (%s, %s, %s, %s, %s)",
             (number, first, last, self.head.at, digest),
         )
         self._connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
@@ -330,12 +333,13 @@ def chain_digest(head: Head, writes: Writes) -> bytes:
 
     Each part is framed by its length (8 bytes, big-endian), so no two contents give the same bytes.
     """
-    digest = sha256(head.digest)
+    framed: list[bytes] = []
 
     def frame(*parts: object) -> None:
         for part in parts:
             raw = part if isinstance(part, bytes) else str(part).encode()
-            digest.update(struct.pack(">q", len(raw)) + raw)
+            framed.append(_LENGTH(len(raw)))
+            framed.append(raw)
 
     frame(head.number + 1, head.at.isoformat())
     for position, event in enumerate(writes.events, head.position + 1):
@@ -346,7 +350,7 @@ def chain_digest(head: Head, writes: Writes) -> bytes:
         frame("reused", *_place(reused.place), reused.source, reused.id, reused.actor, reused.response)
     for dead in sorted(writes.dead, key=lambda row: _place(row.place)):
         frame("dead", *_place(dead.place), dead.code, dead.sentence, dead.source, dead.id, dead.sealed, dead.key_id)
-    return digest.digest()
+    return sha256(head.digest + b"".join(framed)).digest()
 
 
 class Store:

@@ -26,7 +26,7 @@ _POLL_S: Final = 0.2
 _CLOSE_S: Final = 5
 
 
-def send(  # noqa: PLR0913
+def send(
     settings: Settings,
     commands: Sequence[Envelope | Outgoing],
     *,
@@ -107,7 +107,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 class _Run:
     """One call of `send`: what is under way, and the reading of answers between the writing."""
 
-    def __init__(  # noqa: PLR0913, PLR0917
+    def __init__(
         self,
         settings: Settings,
         producer: KafkaProducer,
