@@ -86,8 +86,8 @@ class Worker:
         self.process.kill()
         self.process.wait()
 
-    def kill_while(self, in_flight: Callable[[], bool]) -> None:
-        """Kill it at a moment at which it was seen, standing still, with work in flight."""
+    def pause_while(self, in_flight: Callable[[], bool]) -> None:
+        """Stop it at a moment at which it has work in flight, seen while it stands still."""
 
         def caught() -> bool:
             assert self.process.poll() is None, self.log.read_text()
@@ -98,6 +98,9 @@ class Worker:
             return False
 
         until(caught, "work in flight")
+
+    def kill_while(self, in_flight: Callable[[], bool]) -> None:
+        self.pause_while(in_flight)
         self.kill()
 
     def end(self) -> int:
@@ -247,6 +250,25 @@ def _head(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
     return {name: raw.decode("utf-8", "replace") for name, raw in headers}
 
 
+class OpenTransactions:
+    """Tells whether records of a transaction under way lie on the events topics."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._partitions = [TopicPartition(name, n) for name in settings.event_topics for n in range(PARTITIONS)]
+        self._consumers: list[Any] = [
+            KafkaConsumer(**settings.kafka_client, group_id=None, isolation_level=level)
+            for level in ("read_committed", "read_uncommitted")
+        ]
+
+    def open(self) -> bool:
+        committed, written = (consumer.end_offsets(self._partitions) for consumer in self._consumers)
+        return any(written[one] > committed[one] for one in self._partitions)
+
+    def close(self) -> None:
+        for consumer in self._consumers:
+            consumer.close()
+
+
 def check_topics(settings: Settings, *, first: int = 1) -> None:
     """Check that the events topics hold the log, from a position on: each event once, in order, chained."""
     log = {row["notification_id"]: row for row in rows(settings, "SELECT * FROM events ORDER BY notification_id")}
@@ -280,7 +302,8 @@ def remake_event_topics(settings: Settings) -> None:
     with closing(admin):
         admin.delete_topics(settings.event_topics)
         until(lambda: not set(settings.event_topics) & set(admin.list_topics()), "the topics are gone")
-    topics.create(settings)
+        topics.create(settings)
+        until(lambda: set(settings.event_topics) <= set(admin.list_topics()), "the topics are there")
 
 
 @contextmanager

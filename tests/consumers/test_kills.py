@@ -21,7 +21,19 @@ from prm_es.settings import PARTITIONS, Settings
 from prm_es.status import Observer, Status, wait
 from prm_es.upstream.sending import send
 from tests.support import check_log, rows
-from tests.workers import Crew, Sent, Worker, check_topics, head, mixed, plain, read_topics, story, until
+from tests.workers import (
+    Crew,
+    OpenTransactions,
+    Sent,
+    Worker,
+    check_topics,
+    head,
+    mixed,
+    plain,
+    read_topics,
+    story,
+    until,
+)
 
 SEED = 20260310
 DEALS = 300  # about 3,700 commands about opportunities
@@ -93,7 +105,10 @@ def _kill_in_turn(settings: Settings, crew: Crew, workers: dict[str, Worker], ob
     def seen() -> Status:
         return observer.status(counts=False)
 
-    with psycopg.connect(settings.postgres, autocommit=True) as connection, closing(_Transactions(settings)) as kafka:
+    with (
+        psycopg.connect(settings.postgres, autocommit=True) as connection,
+        closing(OpenTransactions(settings)) as kafka,
+    ):
         start = head(settings)
         until(lambda: head(settings) > start, "the load is being handled")
         workers["handle"].kill_while(lambda: _in_transaction(connection, settings, "writer") and seen().unanswered > 0)
@@ -119,25 +134,6 @@ def _in_transaction(connection: psycopg.Connection[Any], settings: Settings, rol
     """Tell whether a connection of that role has written something that it has not committed."""
     query = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND backend_xid IS NOT NULL"
     return connection.execute(query, [f"{settings.prefix}-{role}"]).fetchone() is not None
-
-
-class _Transactions:
-    """Tells whether records of a transaction under way lie on the events topics."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._partitions = [TopicPartition(name, n) for name in settings.event_topics for n in range(PARTITIONS)]
-        self._consumers: list[Any] = [
-            KafkaConsumer(**settings.kafka_client, group_id=None, isolation_level=level)
-            for level in ("read_committed", "read_uncommitted")
-        ]
-
-    def open(self) -> bool:
-        committed, written = (consumer.end_offsets(self._partitions) for consumer in self._consumers)
-        return any(written[one] > committed[one] for one in self._partitions)
-
-    def close(self) -> None:
-        for consumer in self._consumers:
-            consumer.close()
 
 
 def test_every_command_has_exactly_one_outcome_row(fire: Fire) -> None:
