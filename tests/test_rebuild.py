@@ -22,8 +22,8 @@ from prm_es.projections.runner import Projector, schema_of
 from prm_es.settings import Settings
 from prm_es.status import wait
 from prm_es.store.store import NewEvent, Store, Writes
-from tests.projections.generations import as_published, contents, live, the_log
-from tests.support import command, rows
+from tests.projections.generations import as_published, checkpoints, contents, live, the_log
+from tests.support import command, partner, rows
 from tests.workers import Crew, story, until, write
 
 VIEWS = ("opportunities", "pipeline", "partners", "funnel")
@@ -150,6 +150,22 @@ def test_a_slow_reader_holds_up_the_swap_and_no_other_reader(filled: Settings) -
 
 
 _WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = %s::regclass"
+
+
+def test_what_came_while_the_swap_waited_is_in_the_new_rows(filled: Settings) -> None:
+    query = f"SELECT count(*) AS number FROM {filled.read_schema}.partners"
+    (before,) = rows(filled, query)
+    swapping = Thread(target=rebuild.rebuild, args=(filled, MODEL))
+    with psycopg.connect(filled.dsn("reader")) as slow:
+        slow.execute(query.encode())
+        swapping.start()
+        until(lambda: rows(filled, _WAITING, [f"{filled.read_schema}.partners"]), "the swap waits")
+        write(filled, [partner(), partner()])
+        with closing(Projector(filled, MODEL)) as projector:
+            projector.catch_up(max(checkpoints(filled, live(filled)).values()))
+    swapping.join()
+    (after,) = rows(filled, query)
+    assert after["number"] == before["number"] + 2
 
 
 def test_a_swap_that_readers_never_let_through_leaves_the_old_rows(
@@ -329,10 +345,8 @@ def _opened(deal: UUID, seller: UUID, text: str) -> tuple[UUID, str, dict[str, A
 def _append(settings: Settings, events: list[tuple[UUID, str, dict[str, Any]]]) -> None:
     """Write events that no command could make: the store holds what older programs let in."""
     with Store(settings) as store, store.batch() as batch:
-        new = [
-            NewEvent(
-                subject, 1, kind, stored_state(datetime.now(UTC), batch.head.at, command("x.y"), orjson.dumps(data))
-            )
-            for subject, kind, data in events
-        ]
-        batch.write(Writes(events=new))
+        batch.write(Writes(events=[_event(batch.head.at, *event) for event in events]))
+
+
+def _event(at: datetime, subject: UUID, kind: str, data: dict[str, Any]) -> NewEvent:
+    return NewEvent(subject, 1, kind, stored_state(at, at, command("x.y"), orjson.dumps(data)))
