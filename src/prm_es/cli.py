@@ -94,7 +94,7 @@ def _connected(data: Path | None = None) -> Settings:
     from prm_es.local.connect import settings_for  # noqa: PLC0415
 
     settings = _settings(data)
-    logs.configure("cli", level="warning")
+    logs.configure("cli", level="warning", quiet=True)
     return settings_for(settings.data, settings)
 
 
@@ -334,7 +334,7 @@ def demo(
     from prm_es.local.demo import run_demo  # noqa: PLC0415
 
     settings = _settings(data)
-    logs.configure("demo", level="warning")
+    logs.configure("demo", level="warning", quiet=True)
     raise typer.Exit(run_demo(settings, seed, until, keep=keep))
 
 
