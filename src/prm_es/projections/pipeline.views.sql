@@ -34,7 +34,7 @@ COMMENT ON COLUMN {read}.partners.parent_id IS 'Parent organisation, which may a
 COMMENT ON COLUMN {read}.partners.parent IS 'Name of the parent organisation.';
 COMMENT ON COLUMN {read}.partners.on_notice IS 'Whether a notice stands.';
 COMMENT ON COLUMN {read}.partners.since IS 'Business time of the first event.';
-COMMENT ON COLUMN {read}.partners.data_gaps IS 'Fields that an import left out.';
+COMMENT ON COLUMN {read}.partners.data_gaps IS 'Fields that an import left out and nobody has given since.';
 COMMENT ON COLUMN {read}.partners.updated_position IS 'Position in the log of the last event that changed the row.';
 
 CREATE VIEW {read}.opportunities WITH (security_invoker) AS
@@ -55,7 +55,7 @@ SELECT
     coalesce(o.forecast_override, o.category) AS forecast_category,
     o.amount,
     o.currency,
-    o.amount * o.probability / 100 AS weighted_amount,
+    o.amount * o.probability * 0.01 AS weighted_amount,
     o.owner,
     o.opened_at,
     (o.engaged_at AT TIME ZONE {tz})::date AS engaged_on,
