@@ -3,28 +3,24 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from uuid import UUID, uuid4
 
-import orjson
 import psycopg
 import pytest
 
 from prm_es import rebuild
 from prm_es.errors import AlreadyRunning, Unavailable
 from prm_es.install import install
-from prm_es.messages import stored_state
 from prm_es.projections.pipeline import MODEL
 from prm_es.projections.runner import Projector, schema_of
 from prm_es.settings import Settings
 from prm_es.status import wait
-from prm_es.store.store import NewEvent, Store, Writes
 from tests.projections.generations import as_published, checkpoints, contents, live, the_log
-from tests.support import command, partner, rows
-from tests.workers import Crew, story, until, write
+from tests.support import partner, rows
+from tests.workers import Crew, append, story, until, write
 
 VIEWS = ("opportunities", "pipeline", "partners", "funnel")
 
@@ -300,7 +296,7 @@ NASTY = [
 def test_rows_of_a_rebuild_equal_those_written_live_whatever_the_texts(filled: Settings) -> None:
     seller = uuid4()
     deals = {uuid4(): text for text in NASTY}
-    _append(filled, [_imported(seller, NASTY), *(_opened(deal, seller, text) for deal, text in deals.items())])
+    append(filled, [_imported(seller, NASTY), *(_opened(deal, seller, text) for deal, text in deals.items())])
     with closing(Projector(filled, MODEL)) as projector:
         topics = as_published(filled, the_log(filled))
         for records in topics.values():
@@ -318,12 +314,12 @@ def test_rows_of_a_rebuild_equal_those_written_live_whatever_the_texts(filled: S
     assert row == {"partner": "\\N", "types": [], "territories": NASTY}
 
 
-def _imported(seller: UUID, territories: list[str]) -> tuple[UUID, str, dict[str, Any]]:
+def _imported(seller: UUID, territories: list[str]) -> tuple[UUID, int, str, dict[str, Any]]:
     data = {"status": "active", "imported_at": "2026-01-01T00:00:00Z", "legal_name": "\\N", "territories": territories}
-    return seller, "prm.partner.imported.v1", data
+    return seller, 1, "prm.partner.imported.v1", data
 
 
-def _opened(deal: UUID, seller: UUID, text: str) -> tuple[UUID, str, dict[str, Any]]:
+def _opened(deal: UUID, seller: UUID, text: str) -> tuple[UUID, int, str, dict[str, Any]]:
     data = {
         "stage": "prospect",
         "probability": 10,
@@ -339,14 +335,4 @@ def _opened(deal: UUID, seller: UUID, text: str) -> tuple[UUID, str, dict[str, A
         "amount": {"amount": "1000.10", "currency": "BRL"},
         "missing": [text, "name"],
     }
-    return deal, "prm.opportunity.opened.v1", data
-
-
-def _append(settings: Settings, events: list[tuple[UUID, str, dict[str, Any]]]) -> None:
-    """Write events that no command could make: the store holds what older programs let in."""
-    with Store(settings) as store, store.batch() as batch:
-        batch.write(Writes(events=[_event(batch.head.at, *event) for event in events]))
-
-
-def _event(at: datetime, subject: UUID, kind: str, data: dict[str, Any]) -> NewEvent:
-    return NewEvent(subject, 1, kind, stored_state(at, at, command("x.y"), orjson.dumps(data)))
+    return deal, 1, "prm.opportunity.opened.v1", data

@@ -39,8 +39,8 @@ from tests.projections.generations import (
     parked,
     the_log,
 )
-from tests.support import command, opening, partner, rows
-from tests.workers import story, until, write
+from tests.support import opening, partner, rows
+from tests.workers import append, story, until, write
 
 NAME = "Joana Prado"
 PERSON = {"name": NAME, "tax_ids": [{"country": "BR", "value": "111.444.777-35"}]}
@@ -369,17 +369,15 @@ def _schema(given: Given) -> str:
 
 
 def test_a_text_that_only_looks_encrypted_stops_nobody(given_log: Given) -> None:
-    """Anybody may call a customer so, and name a key that exists."""
+    """Names a key that exists; the door refuses such texts, a log may hold them all the same."""
     seller = partner()
     deal = opening(seller.subject)
     forged = [f"~1.{deal.subject.hex}.{rest}" for rest in ("A", "AAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
     two = f"{forged[0]} {forged[1].replace(deal.subject.hex, seller.subject.hex)}"
-    renamed = [
-        command("opportunity.change_details", deal.subject, {"customer": {"name": name}}) for name in (*forged, two)
-    ]
     write(given_log.settings, [seller, deal])
-    for one in renamed:
-        write(given_log.settings, [one])
+    for version, name in enumerate((*forged, two), 2):
+        renamed = {"customer": {"name": name}, "changed": ["customer"]}
+        append(given_log.settings, [(deal.subject, version, "prm.opportunity.details_changed.v1", renamed)])
         assert set(rebuild.compare(given_log.settings, MODEL).differs.values()) == {0}
     view = f"SELECT customer FROM {given_log.settings.read_schema}.opportunities WHERE opportunity_id = %s"
     assert rows(given_log.settings, view, [deal.subject]) == [{"customer": two}]
