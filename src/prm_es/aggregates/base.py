@@ -145,7 +145,7 @@ class Facts:
     `partners` holds every partner named in Needs that exists, those of `incumbents`, and the parents of all these;
     `tax_owners` the partner that holds a tax key of Needs; `opportunities` those of Needs that exist.
     `claims` holds those on a customer key of Needs that end after `now`; `incumbents` the partner of the last won
-    opportunity by customer key and product line; `live_registrations` those of the partners that Needs asks for;
+    opportunity by customer key and product line ("" if it named none); `live_registrations` those of the partners that Needs asks for;
     `matches` the undecided ones of the subject, on either side, whose earlier lead has not ended.
     """
 
@@ -289,3 +289,8 @@ def check_due(due: datetime | None, command_due: datetime, facts: Facts) -> Deci
     if facts.now < due:
         return Refused("deadline.early", f"it is due at {utc_text(due)}")
     return None
+
+
+def activity_time(happened_on: date | None, facts: Facts) -> datetime:
+    """Give the time of an activity: now, or the beginning of the earlier day that was named."""
+    return facts.now if happened_on in (None, facts.today) else facts.policy.start_of(happened_on or facts.today)

@@ -5,7 +5,7 @@ Defaults: state-machine numbers of the domain contract; reasons and sources in d
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -24,6 +24,7 @@ from prm_es.errors import Usage
 from prm_es.messages import NAMESPACE
 
 STREAM = uuid5(NAMESPACE, "policy")
+_EPOCH = date(1970, 1, 2)
 
 Category = Literal["pipeline", "best_case", "commit", "closed", "omitted"]
 Duration = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=36_525))]
@@ -122,6 +123,10 @@ class Policy(_Part):
     def date_of(self, at: datetime) -> date:
         """Give the calendar date of a time in the policy's zone."""
         return at.astimezone(ZoneInfo(self.zone)).date()
+
+    def start_of(self, day: date) -> datetime:
+        """Give the time at which a date begins in the policy's zone, in UTC; nothing is older than 1970."""
+        return datetime.combine(max(day, _EPOCH), time(0), ZoneInfo(self.zone)).astimezone(UTC)
 
 
 class PolicyLoaded(Event):
