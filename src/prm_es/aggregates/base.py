@@ -9,9 +9,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from prm_es.aggregates.permissions import may
-from prm_es.messages import PARTNER_ROLES, Actor, Role
+from prm_es.messages import PARTNER_ROLES, Actor, Role, utc_text
 
 if TYPE_CHECKING:
+    from prm_es.aggregates.opportunity import Opportunity
     from prm_es.aggregates.partner import Partner
     from prm_es.aggregates.policy import Policy
 
@@ -53,7 +54,20 @@ class Refused:
     errors: tuple[FieldError, ...] = ()
 
 
-Decision = tuple[Event, ...] | Refused
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A command that a decision implies for another aggregate, decided in the same commit with facts of its own.
+
+    It is checked for existence and decided, not authorised: who may send the first may cause the second. If the second
+    is refused, the first is refused with its reason; one that is not `required` is then only left out.
+    """
+
+    subject: UUID
+    command: Command
+    required: bool = True
+
+
+Decision = tuple[Event | FollowUp, ...] | Refused
 
 
 def invalid(field_name: str, code: str, message: str) -> Refused:
@@ -71,11 +85,55 @@ def required(names: Iterable[str]) -> Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """A partner's protection of one customer key for some product lines, of every line if none is named.
+
+    Claims of one key and line may overlap in time within one claim group only.
+    """
+
+    customer_key: str
+    product_lines: frozenset[str]
+    claim_group: UUID
+    lead_id: UUID
+    partner_id: UUID
+    valid_from: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRegistration:
+    """A lead that counts against its partner: a registration up to its approval, or a captured lead in its hands."""
+
+    lead_id: UUID
+    partner_id: UUID
+    origin: str
+    customer_keys: frozenset[str]
+    product_lines: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class UndecidedMatch:
+    """Two leads that may be about the same customer, as the screening of `lead_id` found it; nobody has decided yet."""
+
+    lead_id: UUID
+    other_lead_id: UUID
+    strength: str  # hard or probable
+    earlier_lead_id: UUID  # by store position
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
-    """What a decision must know beyond its own aggregate; dispatch loads it under the append lock."""
+    """What a decision must know beyond its own aggregate; dispatch loads it under the append lock.
+
+    `matches` asks for the undecided matches that concern the subject; what is found for the others is told by Facts.
+    """
 
     partners: frozenset[UUID] = frozenset()
     tax_keys: frozenset[str] = frozenset()
+    customer_keys: frozenset[str] = frozenset()
+    registrations_of: frozenset[UUID] = frozenset()
+    opportunities: frozenset[UUID] = frozenset()
+    matches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +142,11 @@ class Facts:
 
     `now` is the business time of the decision (UTC), `today` its date in the policy's zone, `subject` the id of the
     aggregate that the command is for.
-    `partners` holds every partner named in Needs that exists, and the parents of those; `tax_owners`
-    the partner that holds a tax key of Needs.
+    `partners` holds every partner named in Needs that exists, those of `incumbents`, and the parents of all these;
+    `tax_owners` the partner that holds a tax key of Needs; `opportunities` those of Needs that exist.
+    `claims` holds those on a customer key of Needs that end after `now`; `incumbents` the partner of the last won
+    opportunity by customer key and product line ("" if it named none); `live_registrations` those of the partners that Needs asks for;
+    `matches` the undecided ones of the subject, on either side, whose earlier lead has not ended.
     """
 
     now: datetime
@@ -95,6 +156,11 @@ class Facts:
     subject: UUID
     partners: Mapping[UUID, "Partner"] = field(default_factory=dict)
     tax_owners: Mapping[str, UUID] = field(default_factory=dict)
+    claims: Sequence[Claim] = ()
+    live_registrations: Sequence[LiveRegistration] = ()
+    matches: Sequence[UndecidedMatch] = ()
+    incumbents: Mapping[tuple[str, str], UUID] = field(default_factory=dict)
+    opportunities: Mapping[UUID, "Opportunity"] = field(default_factory=dict)
 
 
 # Aggregates
@@ -148,6 +214,11 @@ def check_existence(aggregate: Aggregate, status: str, command: Command) -> Refu
     return None
 
 
+def decide_follow_up(aggregate: Aggregate, state: State, command: Command, facts: Facts) -> Decision:
+    """Decide what another aggregate's decision implies for this one; who may was answered there."""
+    return check_existence(aggregate, state.status, command) or aggregate.decide(state, command, facts)
+
+
 def check_state(table: Mapping[type[Command], Sequence[str]], status: str, command: Command) -> Refused | None:
     """Say why the command is not possible in this state, or None if it is."""
     if status in table[type(command)]:
@@ -192,3 +263,34 @@ def check_product_lines(field_name: str, lines: Iterable[str], facts: Facts) -> 
     if known and not set(lines) <= set(known):
         return invalid(field_name, "unknown_product_line", "not a product line of the policy")
     return None
+
+
+def check_partner(partner_id: UUID, facts: Facts) -> Refused | None:
+    """Say why no new business may begin with this partner; an import may speak of those that are not active."""
+    partner = facts.partners.get(partner_id)
+    if partner is None or partner.status == NONE:
+        return Refused("partner.not_found", "there is no partner with this id")
+    if partner.status != "active" and not on_behalf(facts):
+        return Refused("partner.not_active", f"the partner is {partner.status}")
+    return None
+
+
+def check_visibility(visibility: str, facts: Facts) -> Refused | None:
+    """Say that a partner's people cannot write what they could not read."""
+    if visibility == "internal" and facts.actor.role in PARTNER_ROLES:
+        return invalid("visibility", "vendor_only", "internal is for the vendor's own people")
+    return None
+
+
+def check_due(due: datetime | None, command_due: datetime, facts: Facts) -> Decision | None:
+    """Answer a deadline that moved or ended (nothing happens) or is early, or None if its time has come."""
+    if due is None or command_due != due:
+        return ()
+    if facts.now < due:
+        return Refused("deadline.early", f"it is due at {utc_text(due)}")
+    return None
+
+
+def activity_time(happened_on: date | None, facts: Facts) -> datetime:
+    """Give the time of an activity: now, or the beginning of the earlier day that was named."""
+    return facts.now if happened_on in (None, facts.today) else facts.policy.start_of(happened_on or facts.today)

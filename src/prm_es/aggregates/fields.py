@@ -7,14 +7,14 @@ under the key of the "aggregate" (free text), or, when the customer or tax id is
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from babel.core import get_global
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from stdnum.br import cnpj, cpf
 from stdnum.exceptions import ValidationError as TaxIdError
@@ -89,6 +89,22 @@ def _day(value: object) -> object:
 
 
 Day = Annotated[date, BeforeValidator(_day)]
+
+
+def _moment(value: object) -> object:
+    """Refuse numbers, as `_day` does."""
+    if isinstance(value, int | float):
+        raise PydanticCustomError("date_type", "must be a time as text, such as 2026-12-31T18:00:00Z")
+    return value
+
+
+def _utc(at: datetime) -> datetime:
+    if not 1970 <= at.year < 9000:  # noqa: PLR2004
+        raise PydanticCustomError("date_type", "must lie between the years 1970 and 9000")
+    return at.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment), AfterValidator(_utc)]
 
 
 # Codes
@@ -263,6 +279,11 @@ class GivenContact(Contact):
         """Give the contact as events hold it."""
         return Contact(**dict(self))
 
+    @classmethod
+    def of(cls, contact: Contact) -> Self:
+        """Give a stored contact again: it was checked when it came, and may hold tokens since."""
+        return cls.model_construct(**dict(contact))
+
 
 class Customer(Stored):
     """The end customer as the sender knows it; personal throughout when its tax id is an individual's."""
@@ -303,3 +324,31 @@ class GivenCustomer(Customer):
         """Give the customer as events hold it."""
         tax_ids = tuple(dict.fromkeys(tax_id.stored() for tax_id in self.tax_ids))
         return Customer(**{**dict(self), "tax_ids": tax_ids})
+
+    @classmethod
+    def of(cls, customer: Customer) -> Self:
+        """Give a stored customer again: it was checked when it came, and may hold tokens since."""
+        tax_ids = tuple(GivenTaxId.model_construct(**dict(tax_id)) for tax_id in customer.tax_ids)
+        return cls.model_construct(**{**dict(customer), "tax_ids": tax_ids})
+
+
+# Who is the same customer
+
+
+def customer_keys(customer: Customer, scope: str) -> frozenset[str]:
+    """Give the keys under which the customer is the same customer: tax ids and the vendor's own id.
+
+    `scope` says whether establishments of one company are one customer ("root") or several ("establishment").
+    The tax ids of individuals are left out: their key is a keyed digest that only the edge can make.
+    """
+    tax_keys = (
+        f"tax:{one.country}:{one.kind}:{one.root if scope == 'root' else one.value}"
+        for one in customer.tax_ids
+        if not one.individual
+    )
+    return frozenset((*tax_keys, *((f"id:{customer.customer_id}",) if customer.customer_id else ())))
+
+
+def domain_keys(customer: Customer) -> frozenset[str]:
+    """Give the keys under which the customer is probably the same: its web domains. Groups share domains."""
+    return frozenset(f"domain:{domain.lower().removeprefix('www.')}" for domain in customer.domains)

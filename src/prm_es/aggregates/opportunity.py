@@ -5,6 +5,8 @@ A stage is entered with the fields that it and every stage skipped need; going b
 Opening and each step forward name the next action and when it is due.
 Probability and forecast category are snapshots at stage entry; an override stands beside them.
 Won and lost are closed; the channel manager may reopen within the policy's time, to the last open stage.
+Closed, it ends the protection of the lead that it came from.
+Without activity or change of stage for the policy's time it is stalled, until the next.
 A seller changes only what it owns or opened.
 An import may open in any stage, closed ones too, and leave out what others must give: the event names it in `missing`.
 """
@@ -27,11 +29,16 @@ from prm_es.aggregates.base import (
     Event,
     Facts,
     FieldError,
+    FollowUp,
     Needs,
     Refused,
     acting_partner,
+    activity_time,
+    check_due,
+    check_partner,
     check_product_lines,
     check_state,
+    check_visibility,
     invalid,
     on_behalf,
     required,
@@ -46,11 +53,13 @@ from prm_es.aggregates.fields import (
     GivenContact,
     GivenCustomer,
     GivenMoney,
+    Moment,
     Money,
     Reference,
     SealedText,
     Stored,
     Text,
+    customer_keys,
 )
 from prm_es.messages import PARTNER_ROLES, Actor, Role, utc_text
 
@@ -291,6 +300,22 @@ class Reopen(Command):
     reason: FreeText
 
 
+class MarkStalled(Command):
+    """`due` is the `stalls_at` of the last activity or change of stage."""
+
+    NAME: ClassVar[str] = "opportunity.mark_stalled"
+    due: Moment
+
+
+class EndProtection(Command):
+    """The lead's: what winning or losing implies for the lead that the opportunity came from."""
+
+    NAME: ClassVar[str] = "lead.end_protection"
+    outcome: Literal["won", "lost"]
+    opportunity_id: UUID
+    partners: tuple[UUID, ...]
+
+
 # Events. Stored for ever: fields may be added with a default, never renamed, retyped or dropped.
 
 
@@ -317,6 +342,8 @@ class _Snapshot(Event):
 
 
 class Opened(_Details, _Snapshot):
+    """Without activity or change of stage it stalls at `stalls_at`, which later events move."""
+
     TYPE: ClassVar[str] = "opportunity.opened.v1"
     partner_id: UUID
     partner_role: str
@@ -328,6 +355,8 @@ class Opened(_Details, _Snapshot):
     next_action: NextAction | None = None
     note: SealedText | None = None
     missing: tuple[str, ...] = ()
+    customer_keys: tuple[str, ...] = ()
+    stalls_at: datetime | None = None
 
 
 class StageChanged(_Snapshot):
@@ -337,6 +366,8 @@ class StageChanged(_Snapshot):
     reason: SealedText | None = None
     next_action: NextAction | None = None
     missing: tuple[str, ...] = ()
+    changed_at: datetime | None = None
+    stalls_at: datetime | None = None
 
 
 class DetailsChanged(_Details):
@@ -344,6 +375,7 @@ class DetailsChanged(_Details):
 
     TYPE: ClassVar[str] = "opportunity.details_changed.v1"
     changed: tuple[str, ...]
+    customer_keys: tuple[str, ...] = ()
 
 
 class AmountChanged(Event):
@@ -386,6 +418,8 @@ class ActivityLogged(Event):
     summary: SealedText
     happened_on: date
     visibility: str = "shared"
+    happened_at: datetime | None = None
+    stalls_at: datetime | None = None
 
 
 class Commented(Event):
@@ -460,6 +494,13 @@ class Reopened(_Snapshot):
     TYPE: ClassVar[str] = "opportunity.reopened.v1"
     previous: str
     reason: SealedText
+    stalls_at: datetime | None = None
+
+
+class Stalled(Event):
+    TYPE: ClassVar[str] = "opportunity.stalled.v1"
+    stalled_at: datetime
+    since: datetime | None = None
 
 
 # State
@@ -493,6 +534,28 @@ class Opportunity:
     override: str | None = None
     credit: Mapping[str, tuple[Share, ...]] = field(default_factory=dict)
     closed_at: datetime | None = None
+    customer_keys: tuple[str, ...] = ()
+    moved_at: datetime | None = None  # the last activity or change of stage
+    stalls_at: datetime | None = None
+    stalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbency:
+    """Who won this customer, for which product lines, when."""
+
+    partner_id: UUID
+    customer_keys: frozenset[str]
+    product_lines: frozenset[str]
+    won_at: datetime
+
+
+def incumbency(state: Opportunity) -> Incumbency | None:
+    """Give what winning says about later renewals, or None if it is not won."""
+    if state.status != "won" or state.partner_id is None or state.closed_at is None:
+        return None
+    lines = frozenset(product.line for product in state.products)
+    return Incumbency(state.partner_id, frozenset(state.customer_keys), lines, state.closed_at)
 
 
 # Fields that details_changed carries, and those of them that the state knows only as given or not.
@@ -518,10 +581,12 @@ def evolve(state: Opportunity, event: Event) -> Opportunity:
             return _opened(event)
         case StageChanged():
             due = event.next_action.due_on if event.next_action else state.next_action_due
+            state = _moved(state, event.changed_at, event.stalls_at)
             return replace(state, stage=event.stage, category=event.category, next_action_due=due)
         case Won() | Lost():
             return replace(state, status=event.stage, closed_at=event.closed_at, override=None)
         case Reopened():
+            state = _moved(state, None, event.stalls_at)
             return replace(state, status="open", category=event.category, closed_at=None)
         case PartnerAdded() | PartnerRemoved() | PartnerOfRecordChanged():
             return _with_partner(state, event)
@@ -534,7 +599,8 @@ def evolve(state: Opportunity, event: Event) -> Opportunity:
 def _with_details(state: Opportunity, event: Event) -> Opportunity:
     match event:
         case DetailsChanged():
-            return replace(state, **_known(event, event.changed))
+            keys = event.customer_keys if "customer" in event.changed else state.customer_keys
+            return replace(state, **_known(event, event.changed), customer_keys=keys)
         case AmountChanged():
             return replace(state, amount=event.amount)
         case CloseDateChanged():
@@ -547,8 +613,21 @@ def _with_details(state: Opportunity, event: Event) -> Opportunity:
             return replace(state, override=event.category)
         case OwnerAssigned():
             return replace(state, owner=event.owner)
+        case ActivityLogged():
+            return _moved(state, event.happened_at, event.stalls_at)
+        case Stalled():
+            return replace(state, stalled=True)
         case _:
             return state
+
+
+def _moved(state: Opportunity, at: datetime | None, stalls_at: datetime | None) -> Opportunity:
+    """Give the opportunity after an activity; one that was only logged late moves nothing."""
+    if at is not None and (state.moved_at is None or at > state.moved_at):
+        state = replace(state, moved_at=at)
+    if stalls_at is None or (state.stalls_at is not None and stalls_at <= state.stalls_at):
+        return state
+    return replace(state, stalls_at=stalls_at, stalled=False)
 
 
 def _known(event: _Details, names: Iterable[str]) -> dict[str, Any]:
@@ -569,6 +648,8 @@ def _opened(event: Opened) -> Opportunity:
         amount=event.amount,
         expected_close_on=event.expected_close_on,
         next_action_due=event.next_action.due_on if event.next_action else None,
+        customer_keys=event.customer_keys,
+        stalls_at=event.stalls_at,
         **_known(event, _DETAILS),
     )
 
@@ -608,6 +689,7 @@ TABLE: Final[Mapping[type[Command], Sequence[str]]] = {
     Win: ("open",),
     Lose: ("open",),
     Reopen: ("won", "lost"),
+    MarkStalled: ("open",),
 }
 
 
@@ -648,7 +730,7 @@ def _seller_refused(state: Opportunity, command: Command, actor: Actor) -> Refus
 def _open(_state: Opportunity, command: Open, facts: Facts) -> Decision:
     closed = command.stage in ("won", "lost")
     refused = (
-        _partner_refused(command.partner_id, facts)
+        check_partner(command.partner_id, facts)
         or _closing_refused(command, facts, closed=closed)
         or _given_refused(command, facts, closed=closed)
         or _owner_refused(command.owner, facts)
@@ -667,7 +749,10 @@ def _open(_state: Opportunity, command: Open, facts: Facts) -> Decision:
     elif lacking:
         return _entry_refused(lacking)
     opened = _as_opened(command, facts, "prospect" if closed else command.stage, missing)
-    return (opened, _closed_at_once(command, facts)) if closed else (opened,)
+    if not closed:
+        return (opened,)
+    ended = _protection_ended(command.stage, command.lead_id, (command.partner_id,), facts)
+    return (opened, _closed_at_once(command, facts), *ended)
 
 
 def _unknown_to_import(command: Open, facts: Facts, *, closed: bool, lacking: tuple[str, ...]) -> tuple[str, ...]:
@@ -693,7 +778,17 @@ def _as_opened(command: Open, facts: Facts, stage: str, missing: tuple[str, ...]
         next_action=command.next_action.stored() if command.next_action else None,
         note=command.note,
         missing=missing,
+        customer_keys=_customer_keys(command, facts),
+        stalls_at=_stalls_at(facts.now, facts),
     )
+
+
+def _customer_keys(given: _GivenDetails, facts: Facts) -> tuple[str, ...]:
+    return tuple(sorted(customer_keys(given.customer, facts.policy.lead.match_scope))) if given.customer else ()
+
+
+def _stalls_at(since: datetime, facts: Facts) -> datetime:
+    return since + facts.policy.opportunity.stalled_after
 
 
 def _closed_at_once(command: Open, facts: Facts) -> Event:
@@ -751,6 +846,8 @@ def _change_stage(state: Opportunity, command: ChangeStage, facts: Facts) -> Dec
         reason=command.reason,
         next_action=command.next_action.stored() if command.next_action else None,
         missing=missing,
+        changed_at=facts.now,
+        stalls_at=_stalls_at(facts.now, facts),
     )
     return (changed,)
 
@@ -801,7 +898,7 @@ def _win(state: Opportunity, command: Win, facts: Facts) -> Decision:
         note=command.note,
         missing=missing,
     )
-    return (won,)
+    return (won, *_protection_ended("won", state.lead_id, state.partners, facts))
 
 
 def _lose(state: Opportunity, command: Lose, facts: Facts) -> Decision:
@@ -821,7 +918,14 @@ def _lose(state: Opportunity, command: Lose, facts: Facts) -> Decision:
         note=command.note,
         missing=missing,
     )
-    return (lost,)
+    return (lost, *_protection_ended("lost", state.lead_id, state.partners, facts))
+
+
+def _protection_ended(outcome: str, lead_id: UUID | None, partners: Iterable[UUID], facts: Facts) -> Iterator[FollowUp]:
+    """Tell the lead, if there is one; what it has to say against it does not keep anybody from winning or losing."""
+    if lead_id is not None:
+        content = {"outcome": outcome, "opportunity_id": facts.subject, "partners": tuple(sorted(partners))}
+        yield FollowUp(lead_id, EndProtection.model_validate(content), required=False)
 
 
 def _closed_on_refused(closed_on: date | None, facts: Facts) -> Refused | None:
@@ -833,7 +937,20 @@ def _closed_on_refused(closed_on: date | None, facts: Facts) -> Refused | None:
 def _reopen(state: Opportunity, command: Reopen, facts: Facts) -> Decision:
     if state.closed_at is not None and facts.now > state.closed_at + facts.policy.opportunity.reopen_within:
         return Refused("opportunity.reopen_too_late", f"it was closed at {utc_text(state.closed_at)}")
-    return (Reopened(**_snapshot(state.stage, facts), previous=state.status, reason=command.reason),)
+    reopened = Reopened(
+        **_snapshot(state.stage, facts),
+        previous=state.status,
+        reason=command.reason,
+        stalls_at=_stalls_at(facts.now, facts),
+    )
+    return (reopened,)
+
+
+def _mark_stalled(state: Opportunity, command: MarkStalled, facts: Facts) -> Decision:
+    due = None if state.stalled else state.stalls_at
+    if (answer := check_due(due, command.due, facts)) is not None:
+        return answer
+    return (Stalled(stalled_at=command.due, since=state.moved_at),)
 
 
 # Details
@@ -848,7 +965,7 @@ def _change_details(state: Opportunity, command: ChangeDetails, facts: Facts) ->
         return required(cleared)
     if refused := _given_refused(command, facts, closed=False):
         return refused
-    events = tuple(_changes(state, command, given))
+    events = tuple(_changes(state, command, given, facts))
     lacked = _lacking(state, "prospect", state.stage)
     lacking = tuple(
         name for name in _lacking(reduce(evolve, events, state), "prospect", state.stage) if name not in lacked
@@ -856,11 +973,12 @@ def _change_details(state: Opportunity, command: ChangeDetails, facts: Facts) ->
     return _entry_refused(lacking) if lacking and not on_behalf(facts) else events
 
 
-def _changes(state: Opportunity, command: ChangeDetails, given: set[str]) -> Iterator[Event]:
+def _changes(state: Opportunity, command: ChangeDetails, given: set[str], facts: Facts) -> Iterator[Event]:
     details = _details(command)
     changed = tuple(name for name in _DETAILS if name in given and _differs(state, name, details[name]))
     if changed:
-        yield DetailsChanged(**{name: details[name] for name in changed}, changed=changed)
+        keys = _customer_keys(command, facts) if "customer" in changed else ()
+        yield DetailsChanged(**{name: details[name] for name in changed}, changed=changed, customer_keys=keys)
     amount = command.amount.stored() if command.amount else None
     if "amount" in given and amount != state.amount:
         yield AmountChanged(amount=amount, previous=state.amount)
@@ -920,27 +1038,27 @@ def _override_forecast(state: Opportunity, command: OverrideForecast, _facts: Fa
 
 
 def _log_activity(_state: Opportunity, command: LogActivity, facts: Facts) -> Decision:
-    if refused := _visibility_refused(command.visibility, facts):
+    if refused := check_visibility(command.visibility, facts):
         return refused
     happened_on = command.happened_on or facts.today
     if happened_on > facts.today:
         return invalid("happened_on", "future", "lies in the future")
+    happened_at = activity_time(happened_on, facts)
     activity = ActivityLogged(
-        kind=command.kind, summary=command.summary, happened_on=happened_on, visibility=command.visibility
+        kind=command.kind,
+        summary=command.summary,
+        happened_on=happened_on,
+        visibility=command.visibility,
+        happened_at=happened_at,
+        stalls_at=_stalls_at(happened_at, facts),
     )
     return (activity,)
 
 
 def _comment(_state: Opportunity, command: Comment, facts: Facts) -> Decision:
-    if refused := _visibility_refused(command.visibility, facts):
+    if refused := check_visibility(command.visibility, facts):
         return refused
     return (Commented(text=command.text, visibility=command.visibility),)
-
-
-def _visibility_refused(visibility: str, facts: Facts) -> Refused | None:
-    if visibility == "internal" and facts.actor.role in PARTNER_ROLES:
-        return invalid("visibility", "vendor_only", "internal is for the vendor's own people")
-    return None
 
 
 def _request_help(_state: Opportunity, command: RequestHelp, _facts: Facts) -> Decision:
@@ -969,19 +1087,10 @@ def _owner_refused(owner: str | None, facts: Facts) -> Refused | None:
 # Partners and credit
 
 
-def _partner_refused(partner_id: UUID, facts: Facts) -> Refused | None:
-    partner = facts.partners.get(partner_id)
-    if partner is None or partner.status == NONE:
-        return Refused("partner.not_found", "there is no partner with this id")
-    if partner.status != "active" and not on_behalf(facts):
-        return Refused("partner.not_active", f"the partner is {partner.status}")
-    return None
-
-
 def _add_partner(state: Opportunity, command: AddPartner, facts: Facts) -> Decision:
     if command.role in state.partners.get(command.partner_id, ()):
         return ()
-    if refused := _partner_refused(command.partner_id, facts):
+    if refused := check_partner(command.partner_id, facts):
         return refused
     return (PartnerAdded(partner_id=command.partner_id, role=command.role),)
 
@@ -1002,7 +1111,7 @@ def _remove_partner(state: Opportunity, command: RemovePartner, _facts: Facts) -
 def _change_partner_of_record(state: Opportunity, command: ChangePartnerOfRecord, facts: Facts) -> Decision:
     if state.partner_id is None or command.partner_id == state.partner_id:
         return ()
-    if refused := _partner_refused(command.partner_id, facts):
+    if refused := check_partner(command.partner_id, facts):
         return refused
     changed = PartnerOfRecordChanged(partner_id=command.partner_id, previous=state.partner_id, reason=command.reason)
     return (changed,)
@@ -1040,6 +1149,7 @@ _DECISIONS: Final[Mapping[type[Command], Callable[[Opportunity, Any, Facts], Dec
     Win: _win,
     Lose: _lose,
     Reopen: _reopen,
+    MarkStalled: _mark_stalled,
 }
 
 
@@ -1084,6 +1194,7 @@ AGGREGATE: Final = Aggregate(
         Won,
         Lost,
         Reopened,
+        Stalled,
     ),
     evolve=evolve,
     decide=decide,

@@ -61,6 +61,7 @@ _BY: Final[Mapping[str, tuple[Role, ...]]] = {
     "opportunity.win": (PA, CM),
     "opportunity.lose": (PA, CM),
     "opportunity.reopen": (CM,),
+    "opportunity.mark_stalled": (SY,),
 }
 
 

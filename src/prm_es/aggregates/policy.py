@@ -5,25 +5,30 @@ Defaults: state-machine numbers of the domain contract; reasons and sources in d
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import uuid5
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from prm_es.aggregates.base import Event
+from prm_es.aggregates.fields import Currency
+from prm_es.aggregates.working_time import Calendar, Zone
 from prm_es.errors import Usage
 from prm_es.messages import NAMESPACE
 
 STREAM = uuid5(NAMESPACE, "policy")
+_EPOCH = date(1970, 1, 2)
 
 Category = Literal["pipeline", "best_case", "commit", "closed", "omitted"]
-Duration = Annotated[timedelta, Field(gt=timedelta(0))]
+Duration = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=36_525))]
+Limit = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class _Part(BaseModel):
@@ -49,10 +54,30 @@ class PartnerNumbers(_Part):
     dormant_after: Duration
 
 
-def _zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError("not a time zone of the IANA database")
-    return name
+class LeadNumbers(_Part):
+    """What a policy that was stored before leads existed means for them stands here as defaults."""
+
+    match_scope: Literal["root", "establishment"] = "root"
+    require_authorisation: bool = True
+    check_territories: bool = False
+    minimum_amounts: Mapping[Currency, Annotated[Decimal, Field(gt=0)]] = {}
+    live_registrations: Limit = 25
+    tier_factors: Mapping[str, Annotated[Decimal, Field(ge=0, le=1000)]] = {}
+    open_leads: Limit = 50
+    approve_within: Duration = timedelta(days=2)
+    keep_place_within: Duration = timedelta(days=5)
+    lapse_after: Duration = timedelta(days=30)
+    protection: Duration = timedelta(days=90)
+    tier_protection: Mapping[str, Duration] = {}
+    captured_protection: Duration = timedelta(days=30)
+    reminders: tuple[Duration, ...] = (timedelta(days=30), timedelta(days=14), timedelta(days=7), timedelta(days=1))
+    extensions: Limit = 1
+    extend_by: Duration = timedelta(days=30)
+    extend_activity_within: Duration = timedelta(days=30)
+    incumbents_renew: bool = True
+    answer_within: Duration = timedelta(hours=24)
+    contact_within: Duration = timedelta(hours=72)
+    recall_after: Duration = timedelta(days=7)
 
 
 class Policy(_Part):
@@ -60,11 +85,13 @@ class Policy(_Part):
 
     version: Annotated[int, Field(ge=0)]
     effective_from: datetime
-    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    zone: Zone = "UTC"
+    calendar: Calendar = Calendar()
     require_registered_users: bool = False
     product_lines: tuple[str, ...] = ()
     partner: PartnerNumbers
     opportunity: OpportunityNumbers
+    lead: LeadNumbers = LeadNumbers()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -83,11 +110,23 @@ class Policy(_Part):
             )
         if self.effective_from.tzinfo is None:
             raise ValueError("effective_from must name its offset from UTC")
+        rest = self.lead.approve_within - timedelta(days=self.lead.approve_within.days)
+        if rest > self.calendar.length:
+            raise ValueError("lead.approve_within has more hours than a working day: write days")
         return self
+
+    @property
+    def working_calendar(self) -> Calendar:
+        """Give the vendor's calendar with its zone."""
+        return self.calendar if self.calendar.zone else self.calendar.model_copy(update={"zone": self.zone})
 
     def date_of(self, at: datetime) -> date:
         """Give the calendar date of a time in the policy's zone."""
         return at.astimezone(ZoneInfo(self.zone)).date()
+
+    def start_of(self, day: date) -> datetime:
+        """Give the time at which a date begins in the policy's zone, in UTC; nothing is older than 1970."""
+        return datetime.combine(max(day, _EPOCH), time(0), ZoneInfo(self.zone)).astimezone(UTC)
 
 
 class PolicyLoaded(Event):
