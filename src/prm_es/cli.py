@@ -627,7 +627,7 @@ def replay(
         written = replaying.write_events(
             store, replaying.select(store, chosen, on_progress), written_as, file, reveal=reveal
         )
-    typer.echo(f"{written} events", err=True)
+    typer.echo(f"{written} event{'s' * (written != 1)}", err=True)
 
 
 def _log_format(form: str | None, output: Path | None) -> Any:  # noqa: ANN401

@@ -414,7 +414,7 @@ def told(world: World, migrated: Settings) -> dict[str, UUID]:
             uuid4(),
             (
                 -10,
-                opened(partner_id=acme, amount=brl("333.33"), next_action=action, expected_close_on=date(2031, 5, 17)),
+                opened(partner_id=acme, amount=brl("333.33"), next_action=action, expected_close_on=in_may),
             ),
             (-4, moved("qualified", "prospect")),
         ),

@@ -89,11 +89,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
     own_postgres = not (settings.postgres or settings.postgres_owner)
     own_kafka = not settings.kafka
     yield python()
-    if record is None and (own_postgres or own_kafka):
-        yield memory(psutil.virtual_memory().available)
-    yield disk(_nearest(settings.data))
-    yield data_folder(settings.data, record)
-    yield ports(settings.data, record)
+    if own_postgres or own_kafka:
+        if record is None:  # what runs has its memory already
+            yield memory(psutil.virtual_memory().available)
+        yield disk(_nearest(settings.data))
+        yield data_folder(settings.data, record)
+        yield ports(settings.data, record)
     if own_kafka:
         yield java()
         yield kafka_jars(settings)
