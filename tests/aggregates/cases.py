@@ -189,7 +189,8 @@ OFFER = ld.Offer(partner_id=ACME, strategy="manual", candidates=(m.GivenCandidat
 SENDERS: Mapping[str, Actor] = {
     **{command.NAME: PA for command in (ld.Resubmit, ld.Withdraw, ld.Open, ld.Accept, ld.Decline, ld.RecordContact)},
     **{command.NAME: PA for command in (ld.StartWork, ld.RequestExtension)},
-    **{command.NAME: SYSTEM for command in (ld.Screen, ld.Lapse, ld.Expire, ld.ExpireOffer)},
+    **{command.NAME: SYSTEM for command in (ld.Screen, ld.Lapse, ld.Expire, ld.ExpireOffer, ld.RemindProtection)},
+    **{command.NAME: SYSTEM for command in (ld.WarnSla, ld.BreachSla, ld.RemindContact, o.EndProtection)},
     ld.Revert.NAME: by(Role.VENDOR_ADMIN),
 }
 

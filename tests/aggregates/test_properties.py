@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from .cases import (
     ACME,
     BETA,
     CAPTURE,
+    CM,
     CUSTOMER,
     DEAL,
     DEAL_COMMANDS,
@@ -39,6 +41,7 @@ from .cases import (
     PROBLEM,
     REGISTER,
     RIVAL,
+    SENDERS,
     TODAY,
     ask,
     events,
@@ -222,26 +225,109 @@ def sound_lead(before: ld.Lead, step: Step, decision: Decision, state: ld.Lead) 
     assert not ld.ended(state) or not (registration or ld.undecided_matches(LEAD, state))
 
 
-@given(LEAD_WALKS, st.sampled_from([timedelta(hours=1), timedelta(hours=30), timedelta(days=9)]))
-def test_a_lead_stays_sound_whatever_is_sent(steps: list[Step], pace: timedelta) -> None:
-    walk(ld.AGGREGATE, LEAD, steps, sound_lead, pace)
+DUE: dict[type[Command], Callable[[ld.Lead], Any]] = {
+    ld.Lapse: lambda state: state.lapse_at,
+    ld.WarnSla: lambda state: state.sla_warn_at,
+    ld.BreachSla: lambda state: state.sla_due_at,
+    ld.RemindProtection: lambda state: min(state.remind_at, default=None),
+    ld.Expire: lambda state: state.protected_until,
+    ld.ExpireOffer: lambda state: state.respond_by,
+    ld.RemindContact: lambda state: state.contact_by,
+}
+ENDS = (ld.Withdraw, ld.Reject, ld.Lapse, ld.Disqualify, ld.Revoke, ld.Expire, ld.ExpireOffer, ld.Decline, ld.Recall)
+CHOICES = st.tuples(st.integers(0, 99), st.sampled_from([0, 0, 1, 5, 30, 200]))
+PATHS = st.tuples(st.sampled_from([REGISTER, CAPTURE]), st.lists(CHOICES, min_size=6, max_size=30))
+CONFLICT = m.GivenMatch(lead_id=RIVAL, strength="probable", other_first=False)
 
 
-@given(LEAD_WALKS, st.sampled_from([timedelta(hours=1), timedelta(hours=30), timedelta(days=9)]))
-def test_a_protection_begins_ends_and_moves_only_as_it_may(steps: list[Step], pace: timedelta) -> None:
-    state: ld.Lead = ld.Lead()
-    for event in walk(ld.AGGREGATE, LEAD, steps, lambda *_: None, pace):
-        before, state = state, ld.evolve(state, event)
-        if isinstance(event, m.ProtectionExtended):
-            assert state.protected_until == before.protected_until + timedelta(days=30)  # type: ignore[operator]
-            assert state.protected_from == before.protected_from
-        elif isinstance(event, PROTECTED_BY):
-            assert state.protected
-            assert not before.protected
-        elif isinstance(event, UNPROTECTED_BY):
-            assert not state.protected
-        else:
-            assert state.protected_until == before.protected_until
+def guided(path: tuple[Command, list[tuple[int, int]]]) -> Iterator[tuple[ld.Lead, Step, Decision, ld.Lead]]:
+    """Walk through what is possible in each state, each command of somebody who may send it, deadlines when due."""
+    command, choices = path
+    state, now = ld.Lead(), NOW
+    for choice, hours in [(0, 0), *choices]:
+        before = state
+        if state.version:
+            command, now = likely(state, choice, now)
+        known = facts(SENDERS.get(command.NAME, CM), LEAD, now)
+        decision = ask(ld.AGGREGATE, state, command, known)
+        for event in () if isinstance(decision, Refused) else events(decision):
+            state = ld.evolve(state, event)
+        yield before, (command, known.actor), decision, state
+        now += timedelta(hours=hours)
+
+
+def likely(state: ld.Lead, choice: int, now: datetime) -> tuple[Command, datetime]:
+    possible = [
+        one
+        for one in LEAD_COMMANDS
+        if state.status in ld.TABLE[type(one)] and (choice > 80 or not isinstance(one, ENDS))
+    ] or LEAD_COMMANDS
+    command = possible[choice % len(possible)]
+    if isinstance(command, ld.Screen):
+        return ld.Screen(version=state.version, matches=(CONFLICT,) if choice % 3 else ()), now
+    due = DUE[type(command)](state) if type(command) in DUE else None
+    if due is None:
+        return command, now
+    return command.model_copy(update={"due": due}), max(now, due)
+
+
+def test_guided_walks_come_by_every_event() -> None:
+    dice, met = Random(1), set()
+    for _ in range(1000):
+        path = [(dice.randrange(100), dice.choice([0, 0, 1, 5, 30, 200])) for _ in range(30)]
+        for _before, _step, decision, _state in guided((dice.choice([REGISTER, CAPTURE]), path)):
+            met.update(map(type, () if isinstance(decision, Refused) else events(decision)))
+    assert met == set(m.EVENTS)
+
+
+@given(PATHS)
+def test_a_lead_stays_sound_on_every_path(path: Any) -> None:
+    for before, step, decision, state in guided(path):
+        sound_lead(before, step, decision, state)
+
+
+@given(LEAD_WALKS)
+def test_a_lead_stays_sound_whatever_is_sent(steps: list[Step]) -> None:
+    walk(ld.AGGREGATE, LEAD, steps, sound_lead)
+
+
+@given(PATHS)
+def test_a_protection_begins_ends_and_moves_only_as_it_may(path: Any) -> None:
+    for state, _step, decision, _after in guided(path):
+        for event in () if isinstance(decision, Refused) else events(decision):
+            moves_soundly(state, event, state := ld.evolve(state, event))
+
+
+def moves_soundly(before: ld.Lead, event: Event, state: ld.Lead) -> None:
+    if isinstance(event, m.ProtectionExtended):
+        assert state.protected_until == before.protected_until + timedelta(days=30)  # type: ignore[operator]
+        assert state.protected_from == before.protected_from
+    elif isinstance(event, PROTECTED_BY):
+        assert state.protected
+        assert not before.protected
+    elif isinstance(event, UNPROTECTED_BY):
+        assert not state.protected
+    else:
+        assert state.protected_until == before.protected_until
+
+
+@given(PATHS)
+def test_a_deadline_that_was_met_says_nothing_the_second_time(path: Any) -> None:
+    for _before, (command, actor), decision, state in guided(path):
+        if type(command) in DUE and not isinstance(decision, Refused):
+            again = ask(ld.AGGREGATE, state, command, facts(actor, LEAD, NOW + timedelta(days=9000)))
+            lapsed = ld.lapse_first(state, facts(actor, LEAD, NOW + timedelta(days=9000)))
+            assert again == lapsed or isinstance(again, Refused)
+
+
+@given(PATHS)
+def test_the_events_of_a_lead_survive_storing_and_its_state_does_not_depend_on_what_is_sealed(path: Any) -> None:
+    clear = sealed = ld.Lead()
+    for _before, _step, decision, _state in guided(path):
+        for event in () if isinstance(decision, Refused) else events(decision):
+            assert parse_event(wire_type(event), event.model_dump_json().encode()) == event
+            clear, sealed = ld.evolve(clear, event), ld.evolve(sealed, seal(event))
+            assert clear == sealed
 
 
 REPEATABLE = (

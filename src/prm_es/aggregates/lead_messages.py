@@ -91,7 +91,7 @@ class Match(Stored):
 
     lead_id: UUID
     strength: str
-    keys: tuple[str, ...] = ()
+    matched_keys: tuple[str, ...] = ()
     sentence: str | None = None
     other_first: bool = True
 
@@ -101,7 +101,7 @@ class GivenMatch(Match):
 
     model_config = Command.model_config
     strength: Strength
-    keys: Annotated[tuple[Reference, ...], Field(max_length=50)] = ()
+    matched_keys: Annotated[tuple[Reference, ...], Field(max_length=50)] = ()
     sentence: Text | None = None
 
     def stored(self) -> Match:
