@@ -279,7 +279,8 @@ class _Round:
             return "refused", decision.code, self._refusal(sent, decision)
         loaded = self.loaded[sent.subject]
         held = _tax_keys(loaded.state)
-        self._append(sent, decision, self._business_time(sent))
+        events = [one for one in decision if isinstance(one, Event)]
+        self._append(sent, events, self._business_time(sent))
         response = self._acceptance(sent, start)
         self._move_tax_keys(sent.subject, held, _tax_keys(loaded.state))  # last: nothing is to be undone after it
         return "accepted", None, response

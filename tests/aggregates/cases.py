@@ -8,19 +8,21 @@ from functools import reduce
 from typing import Any
 from uuid import UUID
 
+from prm_es.aggregates import lead as ld
+from prm_es.aggregates import lead_messages as m
 from prm_es.aggregates import opportunity as o
 from prm_es.aggregates import partner as p
 from prm_es.aggregates import policy
 from prm_es.aggregates.base import Aggregate, Command, Decision, Event, Facts, Refused, authorise
-from prm_es.aggregates.fields import GivenCustomer, GivenMoney
+from prm_es.aggregates.fields import GivenCustomer, GivenMoney, GivenTaxId
 from prm_es.messages import PARTNER_ROLES, VENDOR, Actor, Role
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 TODAY = NOW.date()
-DEAL, ACME, BETA, STRANGER, GOAL = (UUID(int=number) for number in range(1, 6))
+DEAL, ACME, BETA, STRANGER, GOAL, LEAD, RIVAL = (UUID(int=number) for number in range(1, 8))
 PROBLEM = "Their stock counts are two weeks old when they reach head office."
 
-ACTIVE = p.Partner(status="active", legal_name="Acme")
+ACTIVE = p.Partner(status="active", legal_name="Acme", authorisations={"scales": None, "shelves": None})
 PARTNERS: Mapping[UUID, p.Partner] = {ACME: ACTIVE, BETA: replace(ACTIVE, legal_name="Beta")}
 
 
@@ -30,6 +32,9 @@ def by(role: Role, org: str | None = None, name: str = "ana") -> Actor:
 
 CM = by(Role.CHANNEL_MANAGER)
 PA = by(Role.PARTNER_ADMIN)
+PR = by(Role.PARTNER_REP)
+SYSTEM = Actor("prm-es", Role.SYSTEM)
+REACTION = Actor("prm-es", Role.SYSTEM, on_behalf_of="carla")
 IMPORT = Actor("crm", Role.INTEGRATION, on_behalf_of="bruno")
 
 
@@ -60,7 +65,13 @@ def fields(decision: Decision) -> list[str]:
 def only(decision: Decision) -> Event:
     assert not isinstance(decision, Refused), decision
     (event,) = decision
+    assert isinstance(event, Event)
     return event
+
+
+def events(decision: Decision) -> list[Event]:
+    assert not isinstance(decision, Refused), decision
+    return [one for one in decision if isinstance(one, Event)]
 
 
 # Opportunity
@@ -105,6 +116,7 @@ DEAL_COMMANDS: list[Command] = [
     o.Win(final_amount=MONEY, order_reference="PO-1"),
     o.Lose(reason="price"),
     o.Reopen(reason="They changed their mind"),
+    o.MarkStalled(due=NOW),
 ]
 
 # Partner
@@ -150,4 +162,115 @@ PARTNER_COMMANDS: list[Command] = [
     p.InviteUser(user_id="bia", role="partner_rep", name="Bia", email="bia@acme.example"),
     p.ChangeUserRole(user_id="bia", role="partner_rep"),
     p.DeactivateUser(user_id="bia"),
+]
+
+# Lead
+
+CUSTOMER = GivenCustomer(
+    name="Lojas Sul",
+    country="BR",
+    tax_ids=(GivenTaxId(country="BR", value="11.222.333/0001-81"),),
+    domains=("www.lojas-sul.example",),
+)
+KEY = "tax:BR:cnpj:11222333"
+REGISTER = ld.Register(
+    partner_id=ACME,
+    customer=CUSTOMER,
+    product_lines=("scales",),
+    deal_type="new",
+    amount=MONEY,
+    expected_close_on=date(2026, 6, 30),
+    business_problem=PROBLEM,
+)
+CAPTURE = ld.Capture(customer=CUSTOMER, product_lines=("scales",), source="fair")
+SCREEN = ld.Screen(version=1)
+ACCEPT = ld.Accept(next_action=NEXT)
+OFFER = ld.Offer(partner_id=ACME, strategy="manual", candidates=(m.GivenCandidate(partner_id=ACME),))
+SENDERS: Mapping[str, Actor] = {
+    **{command.NAME: PA for command in (ld.Resubmit, ld.Withdraw, ld.Open, ld.Accept, ld.Decline, ld.RecordContact)},
+    **{command.NAME: PA for command in (ld.StartWork, ld.RequestExtension)},
+    **{command.NAME: SYSTEM for command in (ld.Screen, ld.Lapse, ld.Expire, ld.ExpireOffer, ld.RemindProtection)},
+    **{command.NAME: SYSTEM for command in (ld.WarnSla, ld.BreachSla, ld.RemindContact, o.EndProtection)},
+    ld.Revert.NAME: by(Role.VENDOR_ADMIN),
+}
+
+
+def told(state: ld.Lead, *commands: Command, at: datetime = NOW, **known: Any) -> ld.Lead:
+    """Give the lead after commands, each of somebody who may send it."""
+    for command in commands:
+        decision = ask(ld.AGGREGATE, state, command, facts(SENDERS.get(command.NAME, CM), LEAD, at, **known))
+        for event in events(decision):
+            state = ld.evolve(state, event)
+    return state
+
+
+SUBMITTED = told(ld.Lead(), REGISTER, SCREEN)
+APPROVED = told(SUBMITTED, ld.Approve())
+ASKED = told(SUBMITTED, ld.RequestInformation(note="Who have you met?"))
+CAPTURED = told(ld.Lead(), CAPTURE)
+OFFERED = told(CAPTURED, ld.Qualify(), OFFER)
+ACCEPTED = told(OFFERED, ld.Open(), ACCEPT)
+CONTACTED = told(ACCEPTED, ld.RecordContact(kind="call"))
+WORKING = told(CONTACTED, ld.StartWork())
+CONVERT = ld.Convert(name="Stock counts", next_action=NEXT, deal_type="new")
+LEADS: Mapping[str, ld.Lead] = {
+    "none": ld.Lead(),
+    "submitted": SUBMITTED,
+    "in_review": told(SUBMITTED, ld.StartReview()),
+    "action_required": ASKED,
+    "approved": APPROVED,
+    "converted": told(APPROVED, CONVERT),
+    "rejected": told(SUBMITTED, ld.Reject(reason="other")),
+    "withdrawn": told(SUBMITTED, ld.Withdraw()),
+    "lapsed": told(ASKED, ld.Lapse(due=NOW + timedelta(days=30)), at=NOW + timedelta(days=30)),
+    "expired": told(APPROVED, ld.Expire(due=NOW), at=NOW + timedelta(days=90)),
+    "revoked": told(APPROVED, ld.Revoke(reason="The customer asked for it")),
+    "new": CAPTURED,
+    "qualified": told(CAPTURED, ld.Qualify()),
+    "offered": OFFERED,
+    "accepted": ACCEPTED,
+    "contacted": CONTACTED,
+    "working": WORKING,
+    "converted, captured": told(WORKING, CONVERT),
+    "disqualified": told(WORKING, ld.Disqualify(reason="no_need")),
+}
+ACTIVITY = ld.LogActivity(kind="call", summary="Talked about the stock")
+LEAD_COMMANDS: list[Command] = [
+    REGISTER,
+    CAPTURE,
+    SCREEN,
+    ld.ResolveMatch(other_lead=RIVAL, outcome="not_a_conflict"),
+    ld.StartReview(),
+    ld.RequestInformation(note="Who have you met?", fields=("contact",)),
+    ld.Resubmit(external_id="R-1"),
+    ld.Approve(),
+    ld.Reject(reason="not_qualified"),
+    ld.Withdraw(),
+    ld.Lapse(due=NOW),
+    ld.RequestExtension(evidence="The tender was put off"),
+    ld.Extend(evidence="The tender was put off"),
+    ld.Correct(external_id="R-1", reason="A typing error"),
+    ld.Transfer(partner_id=BETA, reason="The customer asked for it"),
+    ld.AssignOwner(owner="bia"),
+    ld.WarnSla(due=NOW),
+    ld.BreachSla(due=NOW),
+    ld.RemindProtection(due=NOW),
+    o.EndProtection(outcome="won", opportunity_id=DEAL, partners=(ACME,)),
+    CONVERT,
+    ld.Expire(due=NOW),
+    ld.Revoke(reason="The customer asked for it"),
+    ld.Revert(reason="The wrong one"),
+    ACTIVITY,
+    ld.Comment(text="Good news"),
+    ld.Qualify(score=70),
+    OFFER,
+    ld.Open(),
+    ACCEPT,
+    ld.Decline(reason="no_capacity"),
+    ld.ExpireOffer(due=NOW),
+    ld.Recall(reason="Nothing happens"),
+    ld.RecordContact(kind="call"),
+    ld.StartWork(),
+    ld.Disqualify(reason="no_need"),
+    ld.RemindContact(due=NOW),
 ]

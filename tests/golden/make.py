@@ -5,7 +5,7 @@ Run it once for each new event type: python tests/golden/make.py
 
 import base64
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType, UnionType
@@ -25,7 +25,7 @@ FOLDER: Final = Path(__file__).parent
 KEY_ID: Final = UUID("6a1f0c1e-93a4-4a0e-8a55-0d7c5b1f2e3d")
 KEY: Final = bytes(range(32))
 SECRET: Final = "Contagem de estoque às segundas-feiras"
-INDIVIDUALS: Final = {"prm.opportunity.details_changed.v1", "prm.partner.profile_updated.v1"}
+INDIVIDUALS: Final = {"prm.lead.corrected.v1", "prm.opportunity.details_changed.v1", "prm.partner.profile_updated.v1"}
 
 _KNOWN: Final[dict[str, Any]] = {
     "document": policy.default().model_dump(mode="json"),
@@ -63,6 +63,7 @@ _BY_TYPE: Final[dict[Any, Any]] = {
     UUID: UUID("0b8f4a52-7c1d-4a55-9f0e-3d2c1b0a9f8e"),
     date: date(2026, 3, 31),
     datetime: datetime(2026, 3, 10, 12, 30, 0, 123456, tzinfo=UTC),
+    timedelta: timedelta(hours=16, minutes=30, microseconds=123456),
     Decimal: Decimal("12.30"),
 }
 

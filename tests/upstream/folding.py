@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from prm_es.aggregates import catalogue, policy
-from prm_es.aggregates.base import NONE, Command, Facts, Refused, authorise
+from prm_es.aggregates.base import NONE, Command, Event, Facts, Refused, authorise
 from prm_es.aggregates.partner import Partner, tax_keys_held
 from prm_es.messages import Envelope
 
@@ -39,7 +39,8 @@ class Fold:
         decision = authorise(aggregate, state, command, facts) or aggregate.decide(state, command, facts)
         if isinstance(decision, Refused):
             return decision
-        self.states[sent.subject] = reduce(aggregate.evolve, decision, state)
+        events = [one for one in decision if isinstance(one, Event)]
+        self.states[sent.subject] = reduce(aggregate.evolve, events, state)
         if aggregate.name == "partner":
             self.partners[sent.subject] = self.states[sent.subject]
         return None

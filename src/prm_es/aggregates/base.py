@@ -144,9 +144,9 @@ class Facts:
     aggregate that the command is for.
     `partners` holds every partner named in Needs that exists, those of `incumbents`, and the parents of all these;
     `tax_owners` the partner that holds a tax key of Needs; `opportunities` those of Needs that exist.
-    `claims` holds those on a customer key of Needs that end after `now`; `incumbents` the partner of the last won
-    opportunity by customer key and product line ("" if it named none); `live_registrations` those of the partners that Needs asks for;
-    `matches` the undecided ones of the subject, on either side, whose earlier lead has not ended.
+    `claims` holds those on a customer key of Needs that end after `now`; `live_registrations` those of the partners
+    that Needs asks for; `matches` the undecided ones of the subject, on either side, whose earlier lead has not ended;
+    `incumbents` the partner of the last won opportunity by customer key and product line, "" if it named no line.
     """
 
     now: datetime

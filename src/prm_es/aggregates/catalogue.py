@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
-from prm_es.aggregates import opportunity, partner
+from prm_es.aggregates import lead, opportunity, partner
 from prm_es.aggregates.base import Aggregate, Command, Event, FieldError, Refused
 from prm_es.aggregates.policy import PolicyLoaded
 from prm_es.errors import Poison, TooOld, UnknownType, Unreadable
@@ -22,7 +22,7 @@ SHOWN: Final = 10
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 AGGREGATES: Final[Mapping[str, Aggregate]] = {
-    aggregate.name: aggregate for aggregate in (partner.AGGREGATE, opportunity.AGGREGATE)
+    aggregate.name: aggregate for aggregate in (partner.AGGREGATE, lead.AGGREGATE, opportunity.AGGREGATE)
 }
 COMMANDS: Final[Mapping[str, type[Command]]] = {
     PREFIX + command.NAME: command for aggregate in AGGREGATES.values() for command in aggregate.table

@@ -14,7 +14,16 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from babel.core import get_global
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from stdnum.br import cnpj, cpf
 from stdnum.exceptions import ValidationError as TaxIdError
@@ -279,11 +288,6 @@ class GivenContact(Contact):
         """Give the contact as events hold it."""
         return Contact(**dict(self))
 
-    @classmethod
-    def of(cls, contact: Contact) -> Self:
-        """Give a stored contact again: it was checked when it came, and may hold tokens since."""
-        return cls.model_construct(**dict(contact))
-
 
 class Customer(Stored):
     """The end customer as the sender knows it; personal throughout when its tax id is an individual's."""
@@ -325,11 +329,16 @@ class GivenCustomer(Customer):
         tax_ids = tuple(dict.fromkeys(tax_id.stored() for tax_id in self.tax_ids))
         return Customer(**{**dict(self), "tax_ids": tax_ids})
 
-    @classmethod
-    def of(cls, customer: Customer) -> Self:
-        """Give a stored customer again: it was checked when it came, and may hold tokens since."""
-        tax_ids = tuple(GivenTaxId.model_construct(**dict(tax_id)) for tax_id in customer.tax_ids)
-        return cls.model_construct(**{**dict(customer), "tax_ids": tax_ids})
+
+def contact_again(contact: Contact) -> GivenContact:
+    """Give a stored contact as a command holds it: it was checked when it came, and may hold tokens since."""
+    return GivenContact.model_construct(**dict(contact))
+
+
+def customer_again(customer: Customer) -> GivenCustomer:
+    """Give a stored customer as a command holds it: it was checked when it came, and may hold tokens since."""
+    tax_ids = tuple(GivenTaxId.model_construct(**dict(tax_id)) for tax_id in customer.tax_ids)
+    return GivenCustomer.model_construct(**{**dict(customer), "tax_ids": tax_ids})
 
 
 # Who is the same customer

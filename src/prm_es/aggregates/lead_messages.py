@@ -91,7 +91,7 @@ class Match(Stored):
 
     lead_id: UUID
     strength: str
-    keys: tuple[str, ...] = ()
+    matched_keys: tuple[str, ...] = ()
     sentence: str | None = None
     other_first: bool = True
 
@@ -101,7 +101,7 @@ class GivenMatch(Match):
 
     model_config = Command.model_config
     strength: Strength
-    keys: Annotated[tuple[Reference, ...], Field(max_length=50)] = ()
+    matched_keys: Annotated[tuple[Reference, ...], Field(max_length=50)] = ()
     sentence: Text | None = None
 
     def stored(self) -> Match:
@@ -128,7 +128,7 @@ class GivenCandidate(Candidate):
 # Commands
 
 
-class _GivenDetails(Command):
+class GivenDetails(Command):
     external_id: Reference | None = None
     customer: GivenCustomer | None = None
     contact: GivenContact | None = None
@@ -141,7 +141,7 @@ class _GivenDetails(Command):
     evidence: FreeText | None = None
 
 
-class _Incoming(_GivenDetails):
+class Incoming(GivenDetails):
     """`time_assumed` is for imports whose source has no date: the command's time is then only a stand-in."""
 
     owner: Reference | None = None
@@ -149,24 +149,24 @@ class _Incoming(_GivenDetails):
     time_assumed: bool = False
 
 
-class _Reaction(Command):
+class Reaction(Command):
     """The system sends this only on behalf of who decided elsewhere, and names the event of that decision."""
 
     deciding_event: Reference | None = None
 
 
-class _Deadline(Command):
+class Deadline(Command):
     """`due` is the time that the deadline was set to: one that moved or ended since does nothing."""
 
     due: Moment
 
 
-class Register(_Incoming):
+class Register(Incoming):
     NAME: ClassVar[str] = "lead.register"
     partner_id: UUID
 
 
-class Capture(_Incoming):
+class Capture(Incoming):
     """`source` is where the lead came from, such as a web form or a fair."""
 
     NAME: ClassVar[str] = "lead.capture"
@@ -181,7 +181,7 @@ class Screen(Command):
     matches: Annotated[tuple[GivenMatch, ...], Field(max_length=200)] = ()
 
 
-class ResolveMatch(_Reaction):
+class ResolveMatch(Reaction):
     NAME: ClassVar[str] = "lead.resolve_match"
     other_lead: UUID
     outcome: Outcome
@@ -202,14 +202,14 @@ class RequestInformation(Command):
     note: FreeText
 
 
-class Resubmit(_GivenDetails):
+class Resubmit(GivenDetails):
     """Changes the fields that are given; null or an empty list clears one."""
 
     NAME: ClassVar[str] = "lead.resubmit"
     note: FreeText | None = None
 
 
-class Approve(_Reaction):
+class Approve(Reaction):
     """`override_reason` approves a renewal that is not the incumbent's."""
 
     NAME: ClassVar[str] = "lead.approve"
@@ -217,7 +217,7 @@ class Approve(_Reaction):
     override_reason: FreeText | None = None
 
 
-class Reject(_Reaction):
+class Reject(Reaction):
     NAME: ClassVar[str] = "lead.reject"
     reason: RejectReason
     note: FreeText | None = None
@@ -228,7 +228,7 @@ class Withdraw(Command):
     note: FreeText | None = None
 
 
-class Lapse(_Deadline):
+class Lapse(Deadline):
     NAME: ClassVar[str] = "lead.lapse"
 
 
@@ -242,7 +242,7 @@ class Extend(Command):
     evidence: FreeText | None = None
 
 
-class Correct(_GivenDetails):
+class Correct(GivenDetails):
     """Changes the fields that are given; null or an empty list clears one."""
 
     NAME: ClassVar[str] = "lead.correct"
@@ -260,15 +260,15 @@ class AssignOwner(Command):
     owner: Reference
 
 
-class WarnSla(_Deadline):
+class WarnSla(Deadline):
     NAME: ClassVar[str] = "lead.warn_sla"
 
 
-class BreachSla(_Deadline):
+class BreachSla(Deadline):
     NAME: ClassVar[str] = "lead.breach_sla"
 
 
-class RemindProtection(_Deadline):
+class RemindProtection(Deadline):
     NAME: ClassVar[str] = "lead.remind_protection"
 
 
@@ -282,6 +282,7 @@ class Convert(Command):
     name: Text | None = None
     next_action: GivenNextAction | None = None
     partner_role: PartnerRole = "selling"
+    deal_type: DealType | None = None
     owner: Reference | None = None
     amount: GivenMoney | None = None
     expected_close_on: Day | None = None
@@ -289,16 +290,16 @@ class Convert(Command):
     note: FreeText | None = None
 
 
-class Expire(_Deadline):
+class Expire(Deadline):
     NAME: ClassVar[str] = "lead.expire"
 
 
-class Revoke(_Reaction):
+class Revoke(Reaction):
     NAME: ClassVar[str] = "lead.revoke"
     reason: FreeText
 
 
-class Revert(_Reaction):
+class Revert(Reaction):
     NAME: ClassVar[str] = "lead.revert"
     reason: FreeText
 
@@ -348,11 +349,11 @@ class Decline(Command):
     note: FreeText | None = None
 
 
-class ExpireOffer(_Deadline):
+class ExpireOffer(Deadline):
     NAME: ClassVar[str] = "lead.expire_offer"
 
 
-class Recall(_Reaction):
+class Recall(Reaction):
     """With `due` it is the system's, for a lead on which its partner has done nothing."""
 
     NAME: ClassVar[str] = "lead.recall"
@@ -377,15 +378,15 @@ class Disqualify(Command):
     note: FreeText | None = None
 
 
-class RemindContact(_Deadline):
+class RemindContact(Deadline):
     NAME: ClassVar[str] = "lead.remind_contact"
 
 
 # Events. Stored for ever: fields may be added with a default, never renamed, retyped or dropped.
 
 
-class _Details(Event):
-    """`customer_keys` leaves out the tax ids of individuals, whose key is a keyed digest that only the edge can make."""
+class Details(Event):
+    """`customer_keys` leaves out tax ids of individuals, whose key is a keyed digest that only the edge can make."""
 
     external_id: str | None = None
     customer: Customer | None = None
@@ -401,15 +402,18 @@ class _Details(Event):
     evidence: SealedText | None = None
 
 
-class _Clock(Event):
-    """Decide by `sla_due_at`: working time of the vendor's calendar, by this version of the policy."""
+class Clock(Event):
+    """Decide by `sla_due_at`, after working time of the vendor's calendar, by this version of the policy.
 
-    sla_warn_at: datetime
-    sla_due_at: datetime
+    A time that is left out was reached before.
+    """
+
+    sla_warn_at: datetime | None = None
+    sla_due_at: datetime | None = None
     policy_version: int
 
 
-class _Protection(Event):
+class Protection(Event):
     """The protection, with the times of its reminders, by this version of the policy."""
 
     protected_from: datetime
@@ -418,7 +422,7 @@ class _Protection(Event):
     policy_version: int
 
 
-class Registered(_Details, _Clock):
+class Registered(Details, Clock):
     """`held_until` is when the protection of another lead for this customer ends, if there is one."""
 
     TYPE: ClassVar[str] = "lead.registered.v1"
@@ -430,7 +434,7 @@ class Registered(_Details, _Clock):
     missing: tuple[str, ...] = ()
 
 
-class Captured(_Details):
+class Captured(Details):
     TYPE: ClassVar[str] = "lead.captured.v1"
     captured_by: str
     owner: str | None = None
@@ -470,12 +474,12 @@ class InformationRequested(Event):
     note: SealedText
     place_until: datetime
     lapse_at: datetime
-    sla_warn_left: timedelta
-    sla_left: timedelta
+    sla_warn_left: timedelta | None = None
+    sla_left: timedelta | None = None
     policy_version: int
 
 
-class Resubmitted(_Details, _Clock):
+class Resubmitted(Details, Clock):
     """`changed` names the fields that changed; those now have the values given here, null or empty included."""
 
     TYPE: ClassVar[str] = "lead.resubmitted.v1"
@@ -484,7 +488,7 @@ class Resubmitted(_Details, _Clock):
     note: SealedText | None = None
 
 
-class Approved(_Protection):
+class Approved(Protection):
     TYPE: ClassVar[str] = "lead.approved.v1"
     note: SealedText | None = None
     override_reason: SealedText | None = None
@@ -514,14 +518,14 @@ class ExtensionRequested(Event):
     evidence: SealedText
 
 
-class ProtectionExtended(_Protection):
+class ProtectionExtended(Protection):
     TYPE: ClassVar[str] = "lead.protection_extended.v1"
     previous_until: datetime
     evidence: SealedText | None = None
     missing: tuple[str, ...] = ()
 
 
-class Corrected(_Details):
+class Corrected(Details):
     """`changed` names the fields that changed; those now have the values given here, null or empty included."""
 
     TYPE: ClassVar[str] = "lead.corrected.v1"
@@ -575,7 +579,6 @@ class Converted(Event):
     TYPE: ClassVar[str] = "lead.converted.v1"
     opportunity_id: UUID
     previous: str
-    missing: tuple[str, ...] = ()
 
 
 class ProtectionExpired(Event):
@@ -593,7 +596,7 @@ class ProtectionRevoked(Event):
     deciding_event: str | None = None
 
 
-class DecisionReverted(_Clock):
+class DecisionReverted(Clock):
     TYPE: ClassVar[str] = "lead.decision_reverted.v1"
     previous: str
     reason: SealedText
@@ -639,7 +642,7 @@ class Opened(Event):
     TYPE: ClassVar[str] = "lead.opened.v1"
 
 
-class Accepted(_Protection):
+class Accepted(Protection):
     TYPE: ClassVar[str] = "lead.accepted.v1"
     next_action: NextAction | None = None
     contact_by: datetime
@@ -736,4 +739,3 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     Disqualified,
     ContactOverdue,
 )
-

@@ -3,6 +3,7 @@
 A vendor admin may do what a channel manager may; an integration (import) what channel manager, partner admin or seller
 may. Partner-side roles act for their own organisation only: base.check_organisation. A seller
 changes only the opportunities of which it is the owner or the opener. Auditor and finance send nothing.
+The system approves, rejects, reverts and revokes leads only as a reaction to what others decided: lead.decide.
 """
 
 from collections.abc import Mapping
@@ -43,6 +44,44 @@ _BY: Final[Mapping[str, tuple[Role, ...]]] = {
     "partner.invite_user": (CM, PA),
     "partner.change_user_role": (CM, PA),
     "partner.deactivate_user": (CM, PA),
+    # lead
+    "lead.register": (PA, PR, CM),
+    "lead.capture": (CM, SE),
+    "lead.screen": (SY,),
+    "lead.resolve_match": (SY, AD, CM),
+    "lead.start_review": (CM,),
+    "lead.request_information": (CM,),
+    "lead.resubmit": (PA, PR),
+    "lead.approve": (CM, SY),
+    "lead.reject": (CM, SY),
+    "lead.withdraw": (PA, PR),
+    "lead.lapse": (SY,),
+    "lead.request_extension": (PA, PR),
+    "lead.extend": (CM,),
+    "lead.correct": (CM,),
+    "lead.transfer": (CM,),
+    "lead.assign_owner": (CM, PA),
+    "lead.warn_sla": (SY,),
+    "lead.breach_sla": (SY,),
+    "lead.remind_protection": (SY,),
+    "lead.end_protection": (SY,),
+    "lead.convert": (PA, PR, CM),
+    "lead.expire": (SY,),
+    "lead.revoke": (CM, SY),
+    "lead.revert": (VA, SY),
+    "lead.log_activity": (PA, PR, CM, SE),
+    "lead.comment": (PA, PR, CM, SE),
+    "lead.qualify": (CM, SE),
+    "lead.offer": (CM, SY),
+    "lead.open": (PA, PR),
+    "lead.accept": (PA, PR),
+    "lead.decline": (PA, PR),
+    "lead.expire_offer": (SY,),
+    "lead.recall": (CM, SY),
+    "lead.record_contact": (PA, PR),
+    "lead.start_work": (PA, PR),
+    "lead.disqualify": (CM, PA, PR),
+    "lead.remind_contact": (SY,),
     # opportunity
     "opportunity.open": (PA, PR, CM, SE),
     "opportunity.change_stage": (PA, PR, CM, SE),
