@@ -7,51 +7,48 @@ letter by its place. A record seen before gets its first outcome again, byte for
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache, reduce
 from hashlib import sha256
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid5
 
 import orjson
 import structlog
 
-from prm_es.aggregates import catalogue, policy
+from prm_es.aggregates import catalogue
 from prm_es.aggregates.base import (
-    NONE,
     Aggregate,
     Command,
     Decision,
     Event,
     Facts,
     FieldError,
+    FollowUp,
+    Needs,
     Refused,
     authorise,
+    decide_follow_up,
     invalid,
 )
 from prm_es.aggregates.catalogue import MAX_ERRORS, MAX_FIELD
-from prm_es.aggregates.partner import Partner, tax_keys_held
-from prm_es.aggregates.policy import Policy, PolicyLoaded
 from prm_es.errors import Poison, Unavailable, Unreadable
 from prm_es.messages import (
     NAMESPACE,
     PARTNER_ROLES,
     Envelope,
     Headers,
-    Recorded,
     Role,
     read_command,
     result_headers,
-    stored_state,
     utc_text,
     write_json,
 )
-from prm_es.store.store import Batch, CommandRow, DeadRow, NewEvent, Place, ReusedRow, Store, Writes
+from prm_es.store.store import Batch, CommandRow, DeadRow, Place, ReusedRow, Store, Writes
 from prm_es.store.vault import TOKEN, seal_bytes
+from prm_es.workspace import Workspace, tax_keys
 
 log = structlog.get_logger()
 
-PARTNER: Final = catalogue.AGGREGATES["partner"]
 CLOCK_SKEW: Final = timedelta(minutes=5)  # how far an importer's clock may run ahead of the database's
 MAX_DATA: Final = 262_144  # bytes; its events then fit a Kafka record with room for encryption
 _FAILED: Final = ("command.failed", "deciding this command failed: a defect of prm-es")
@@ -155,13 +152,12 @@ def canonical_content(sent: Envelope) -> bytes:
     return write_json(content, orjson.OPT_SORT_KEYS)
 
 
-@dataclass(slots=True)
-class _Loaded:
-    """An aggregate as of this point of the batch."""
+class _FollowUpRefusedError(Exception):
+    """What a command implies for another aggregate was refused, so the command is."""
 
-    aggregate: Aggregate
-    state: Any
-    version: int
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.code)
+        self.refused = refused
 
 
 @dataclass(slots=True)
@@ -171,18 +167,20 @@ class _Round:
     batch: Batch
     read: Sequence[_Readable | _Dead]
     writes: Writes = field(default_factory=Writes)
-    loaded: dict[UUID, _Loaded] = field(default_factory=dict)
     outcomes: dict[tuple[str, str], tuple[bytes, bytes]] = field(default_factory=dict)
     placed: dict[Place, bytes] = field(default_factory=dict)
-    policies: Sequence[Policy] = ()
-    tax_owners: dict[str, UUID | None] = field(default_factory=dict)
+    space: Workspace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.space = Workspace(self.batch, self.writes)
 
     def answers(self) -> list[Answer]:
         readable = [one for one in self.read if isinstance(one, _Readable)]
         self.outcomes = self.batch.outcomes([one.key for one in readable])
         self.placed = self._placed_before(readable)
-        self._load(one for one in readable if one.key not in self.outcomes)
+        self._load([one for one in readable if one.key not in self.outcomes])
         answers = [self._answer(one) for one in self.read]
+        self.space.guard()
         self.batch.write(self.writes)
         return answers
 
@@ -191,43 +189,15 @@ class _Round:
         placed = self.batch.placed(doubtful) if doubtful else {}
         return placed | self.batch.failed([one.key for one in readable])
 
-    def _load(self, fresh: Iterable[_Readable]) -> None:
+    def _load(self, fresh: Sequence[_Readable]) -> None:
         """Load what the batch needs, in one query each; a decision that needs more asks for it then."""
-        commands = list(fresh)
-        subjects = {one.sent.subject for one in commands}
-        streams = self.batch.streams({*subjects, policy.STREAM})
-        self.policies = [_policy(event.data) for event in streams.get(policy.STREAM, [])]
-        for one in commands:
-            self._fold(_aggregate(one), one.sent.subject, streams.get(one.sent.subject, []))
-        wanted = set(_organisations(commands))
-        for one in commands:
-            loaded = self.loaded[one.sent.subject]
+        self.space.load({one.sent.subject: _aggregate(one) for one in fresh})
+        wanted = set(_organisations(fresh))
+        for one in fresh:
+            loaded = self.space.loaded[one.sent.subject]
             if isinstance(one.command, Command) and loaded.aggregate is _aggregate(one) and loaded.state is not None:
                 wanted |= loaded.aggregate.needs(loaded.state, one.command).partners
-        self._partners(wanted)
-        self.batch.load_keys(subjects)
-
-    def _fold(self, wanted: Aggregate, subject: UUID, events: Sequence[Recorded]) -> None:
-        if subject in self.loaded:
-            return
-        aggregate = catalogue.AGGREGATES.get(events[0].aggregate) if events else wanted
-        if aggregate is None or subject == policy.STREAM:  # a stream of the store's own, which takes no commands
-            self.loaded[subject] = _Loaded(wanted, None, len(events))
-            return
-        parsed = (catalogue.parse_event(event.type, event.data) for event in events)
-        self.loaded[subject] = _Loaded(aggregate, reduce(aggregate.evolve, parsed, aggregate.initial), len(events))
-
-    def _partners(self, ids: Iterable[UUID]) -> dict[UUID, Partner]:
-        """Give those partners that exist, and their parents."""
-        wanted = set(ids)
-        if missing := {one for one in wanted if one not in self.loaded}:
-            streams = self.batch.streams(missing)
-            for partner_id in missing:
-                self._fold(PARTNER, partner_id, streams.get(partner_id, []))
-        found = ((one, self.loaded[one].state) for one in wanted)
-        existing = {one: state for one, state in found if isinstance(state, Partner) and state.status != NONE}
-        parents = {state.parent for state in existing.values() if state.parent} - wanted
-        return existing | self._partners(parents) if parents else existing
+        self.space.partners(wanted)
 
     def _answer(self, one: _Readable | _Dead) -> Answer:
         if isinstance(one, _Dead):
@@ -254,17 +224,16 @@ class _Round:
     def _decide(self, one: _Readable, digest: bytes) -> Answer:
         if self.placed and _place(one.record) in self.placed:
             return self._bury(one.record, *_FAILED, one.sent)
-        start, loaded = len(self.writes.events), self.loaded[one.sent.subject]
-        before = (loaded.aggregate, loaded.state, loaded.version)
+        start = len(self.writes.events)
+        held = tax_keys(self.space.loaded[one.sent.subject].state)
         try:
             outcome, code, response = self._outcome(one)
         except Unavailable:
             raise
         except Exception:
             log.exception("command.failed", source=one.sent.source, id=one.sent.id, type=one.sent.type)
-            del self.writes.events[start:]
-            loaded.aggregate, loaded.state, loaded.version = before
             return self._bury(one.record, *_FAILED, one.sent)
+        self.space.note_tax_keys(one.sent.subject, held)  # last: nothing is to be undone after it
         self.outcomes[one.key] = (digest, response)
         added = len(self.writes.events) - start
         first = self.batch.head.position + start + 1
@@ -274,27 +243,45 @@ class _Round:
 
     def _outcome(self, one: _Readable) -> tuple[str, str | None, bytes]:
         sent, start = one.sent, len(self.writes.events)
-        decision = one.command if isinstance(one.command, Refused) else self._decision(sent, one.command)
-        if isinstance(decision, Refused):
-            return "refused", decision.code, self._refusal(sent, decision)
-        loaded = self.loaded[sent.subject]
-        held = _tax_keys(loaded.state)
-        events = [one for one in decision if isinstance(one, Event)]
-        self._append(sent, events, self._business_time(sent))
-        response = self._acceptance(sent, start)
-        self._move_tax_keys(sent.subject, held, _tax_keys(loaded.state))  # last: nothing is to be undone after it
-        return "accepted", None, response
+        try:
+            with self.space.attempt():
+                decision = one.command if isinstance(one.command, Refused) else self._decision(sent, one.command)
+                if not isinstance(decision, Refused):
+                    self._apply(sent, sent.subject, decision)
+                    return "accepted", None, self._acceptance(sent, start)
+        except _FollowUpRefusedError as implied:
+            decision = implied.refused
+        return "refused", decision.code, self._refusal(sent, decision)
+
+    def _apply(self, sent: Envelope, subject: UUID, decided: Iterable[Event | FollowUp]) -> None:
+        """Append the events; decide what they imply for other aggregates, in the same commit."""
+        at = self._business_time(sent)
+        for one in decided:
+            if isinstance(one, Event):
+                self.space.append(subject, sent, (one,), at)
+                continue
+            implied = self._implied(sent, one)
+            if not isinstance(implied, Refused):
+                self._apply(sent, one.subject, implied)
+            elif one.required:
+                raise _FollowUpRefusedError(implied)
+
+    def _implied(self, sent: Envelope, one: FollowUp) -> Decision:
+        aggregate = catalogue.AGGREGATES[catalogue.aggregate_of(catalogue.wire_type(one.command))]
+        loaded = self.space.get(aggregate, one.subject)
+        if loaded is None:
+            return Refused("aggregate.not_found", f"the id belongs to something that is no {aggregate.name}")
+        facts = self._facts(sent, one.subject, aggregate.needs(loaded.state, one.command))
+        return decide_follow_up(aggregate, loaded.state, one.command, facts)
 
     def _decision(self, sent: Envelope, command: Command) -> Decision:
         aggregate = catalogue.AGGREGATES[catalogue.aggregate_of(sent.type)]
         if sent.time and sent.actor.role is Role.INTEGRATION and sent.time > self.batch.head.at + CLOCK_SKEW:
             return invalid("time", "time_in_future", "the business time lies in the future")
-        loaded = self.loaded[sent.subject]
-        if loaded.aggregate is not aggregate and not loaded.version and loaded.state is not None:
-            loaded.aggregate, loaded.state = aggregate, aggregate.initial
-        if loaded.aggregate is not aggregate or loaded.state is None:
+        loaded = self.space.get(aggregate, sent.subject)
+        if loaded is None:
             return Refused("aggregate.not_found", f"the id belongs to something that is no {aggregate.name}")
-        facts = self._facts(sent, aggregate, loaded.state, command)
+        facts = self._facts(sent, sent.subject, aggregate.needs(loaded.state, command))
         if refused := authorise(aggregate, loaded.state, command, facts):
             return refused
         if sent.expected_version is not None and sent.expected_version != loaded.version:
@@ -304,52 +291,14 @@ class _Round:
             )
         return aggregate.decide(loaded.state, command, facts)
 
+    def _facts(self, sent: Envelope, subject: UUID, needs: Needs) -> Facts:
+        return self.space.facts(subject, sent.actor, self._business_time(sent), needs, _organisation(sent))
+
     def _business_time(self, sent: Envelope) -> datetime:
         """Only an import may speak of the past; everybody else acts now."""
         if sent.actor.role is Role.INTEGRATION and sent.time is not None:
             return min(sent.time, self.batch.head.at)
         return self.batch.head.at
-
-    def _facts(self, sent: Envelope, aggregate: Aggregate, state: Any, command: Command) -> Facts:  # noqa: ANN401
-        now, needs = self._business_time(sent), aggregate.needs(state, command)
-        in_force = policy.in_force(self.policies, now)
-        return Facts(
-            now=now,
-            today=in_force.date_of(now),
-            actor=sent.actor,
-            policy=in_force,
-            subject=sent.subject,
-            partners=self._partners({*needs.partners, *_organisation(sent)}),
-            tax_owners=self._tax_owners(needs.tax_keys),
-        )
-
-    def _tax_owners(self, tax_keys: frozenset[str]) -> dict[str, UUID]:
-        if missing := {one for one in tax_keys if one not in self.tax_owners}:
-            held = self.batch.tax_owners(missing)
-            self.tax_owners |= {tax_key: held.get(tax_key) for tax_key in missing}
-        return {tax_key: owner for tax_key in tax_keys if (owner := self.tax_owners[tax_key])}
-
-    def _append(self, sent: Envelope, events: Iterable[Event], at: datetime) -> None:
-        aggregate = catalogue.AGGREGATES[catalogue.aggregate_of(sent.type)]
-        loaded = self.loaded[sent.subject]
-        for event in events:
-            wire = catalogue.wire_type(event)
-            stored, data = self._sealed(event, wire, sent.subject)
-            loaded.state = aggregate.evolve(loaded.state, stored)
-            loaded.version += 1
-            state = stored_state(at, self.batch.head.at, sent, data)
-            self.writes.events.append(NewEvent(sent.subject, loaded.version, wire, state))
-
-    def _sealed(self, event: Event, wire: str, subject: UUID) -> tuple[Event, bytes]:
-        sealed = self.batch.vault.seal(event, subject)
-        if sealed is None:
-            return event, event.model_dump_json(exclude_none=True).encode()
-        return catalogue.parse_event(wire, sealed), orjson.dumps(sealed)
-
-    def _move_tax_keys(self, partner_id: UUID, before: frozenset[str], after: frozenset[str]) -> None:
-        changes: dict[str, UUID | None] = dict.fromkeys(before - after) | dict.fromkeys(after - before, partner_id)
-        self.writes.tax_keys |= changes
-        self.tax_owners |= changes
 
     def _acceptance(self, sent: Envelope, start: int) -> bytes:
         first = self.batch.head.position + start + 1
@@ -361,7 +310,7 @@ class _Round:
             {
                 "outcome": "accepted",
                 **_identity(sent),
-                "version": self.loaded[sent.subject].version,
+                "version": self.space.loaded[sent.subject].version,
                 "events": events,
                 "recorded_at": utc_text(self.batch.head.at),
             }
@@ -434,16 +383,6 @@ def _organisation(sent: Envelope) -> Iterator[UUID]:
 def _organisations(commands: Iterable[_Readable]) -> Iterator[UUID]:
     for one in commands:
         yield from _organisation(one.sent)
-
-
-def _tax_keys(state: object) -> frozenset[str]:
-    return tax_keys_held(state) if isinstance(state, Partner) else frozenset()
-
-
-@lru_cache(maxsize=64)
-def _policy(data: bytes) -> Policy:
-    event = PolicyLoaded.model_validate_json(data)
-    return Policy.model_validate(event.document)
 
 
 def _place(record: Record) -> Place:

@@ -14,6 +14,7 @@ import psycopg
 from prm_es.errors import Unavailable
 from prm_es.messages import Recorded, recorded
 from prm_es.settings import DbRole, Settings
+from prm_es.store.guards import Guards, Held
 from prm_es.store.locks import Lock, keys
 from prm_es.store.migrate import check
 from prm_es.store.recorder import EVENTS_TABLE, LogApplication, from_notification
@@ -97,6 +98,7 @@ class Writes:
     reused: list[ReusedRow] = field(default_factory=list)
     dead: list[DeadRow] = field(default_factory=list)
     tax_keys: dict[str, UUID | None] = field(default_factory=dict)
+    held: dict[UUID, Held] = field(default_factory=dict)
 
     @property
     def anything(self) -> bool:
@@ -121,6 +123,7 @@ class Batch:
         self._connection = connection
         self.head = head
         self.vault = Vault(digest_key, self._key)
+        self.guards = Guards(connection)
         self._keys: dict[UUID, bytes] = {}
         self._new_keys: list[tuple[UUID, str, bytes]] = []
         self._keys_asked: set[UUID] = set()
@@ -211,6 +214,7 @@ class Batch:
         self._insert_places(writes, number)
         self._insert_keys()
         self._guard_tax_keys(writes.tax_keys)
+        self.guards.replace(writes.held)
         first = self.head.position + 1 if writes.events else None
         digest = chain_digest(self.head, writes)
         self._connection.execute(

@@ -1,0 +1,248 @@
+"""What a batch knows while it holds the append lock: aggregates as of this point, and the facts of decisions.
+
+Loaded from the log and its guard tables, overlaid with what the batch itself has decided so far, written at the end.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache, reduce
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from prm_es.aggregates import catalogue, lead, opportunity, policy
+from prm_es.aggregates.base import NONE, Aggregate, Claim, Event, Facts, LiveRegistration, Needs, UndecidedMatch
+from prm_es.aggregates.lead import Lead
+from prm_es.aggregates.opportunity import Opportunity
+from prm_es.aggregates.partner import Partner, tax_keys_held
+from prm_es.aggregates.policy import Policy, PolicyLoaded
+from prm_es.messages import Actor, Envelope, Recorded, stored_state
+from prm_es.store.guards import Held, Won, won_of
+from prm_es.store.store import Batch, NewEvent, Writes
+
+PARTNER: Final = catalogue.AGGREGATES["partner"]
+LEAD: Final = catalogue.AGGREGATES["lead"]
+OPPORTUNITY: Final = catalogue.AGGREGATES["opportunity"]
+
+
+@dataclass(slots=True)
+class Loaded:
+    """An aggregate as of this point of the batch; `state` is None for a stream that takes no commands."""
+
+    aggregate: Aggregate
+    state: Any
+    version: int
+
+
+@dataclass(slots=True)
+class Workspace:
+    """The aggregates, policies and guard rows of one batch."""
+
+    batch: Batch
+    writes: Writes
+    loaded: dict[UUID, Loaded] = field(default_factory=dict)
+    policies: Sequence[Policy] = ()
+    tax_owners: dict[str, UUID | None] = field(default_factory=dict)
+    held_before: dict[UUID, Held | None] = field(default_factory=dict)
+    undo: list[tuple[Loaded, Aggregate, Any, int]] = field(default_factory=list)
+
+    # Aggregates
+
+    def load(self, asked: Mapping[UUID, Aggregate]) -> None:
+        """Load these aggregates, the policies and the keys that sealing will ask for, in one query each."""
+        streams = self.batch.streams({*asked, policy.STREAM})
+        self.policies = [_policy(event.data) for event in streams.get(policy.STREAM, [])]
+        for subject, aggregate in asked.items():
+            self._fold(aggregate, subject, streams.get(subject, []))
+        self.batch.load_keys(asked)
+
+    def get(self, wanted: Aggregate, subject: UUID) -> Loaded | None:
+        """Give an aggregate, loaded now if it was not; None if the id belongs to something else."""
+        self._load_missing(wanted, (subject,))
+        loaded = self.loaded[subject]
+        if loaded.aggregate is not wanted and not loaded.version and loaded.state is not None:
+            self._remember(loaded)
+            loaded.aggregate, loaded.state = wanted, wanted.initial
+        return loaded if loaded.aggregate is wanted and loaded.state is not None else None
+
+    def _load_missing(self, wanted: Aggregate, subjects: Iterable[UUID]) -> None:
+        if missing := {one for one in subjects if one not in self.loaded}:
+            streams = self.batch.streams(missing)
+            for subject in missing:
+                self._fold(wanted, subject, streams.get(subject, []))
+
+    def _fold(self, wanted: Aggregate, subject: UUID, events: Sequence[Recorded]) -> None:
+        if subject in self.loaded:
+            return
+        aggregate = catalogue.AGGREGATES.get(events[0].aggregate) if events else wanted
+        if aggregate is None or subject == policy.STREAM:  # a stream of the store's own, which takes no commands
+            self.loaded[subject] = Loaded(wanted, None, len(events))
+            return
+        parsed = (catalogue.parse_event(event.type, event.data) for event in events)
+        self.loaded[subject] = Loaded(aggregate, reduce(aggregate.evolve, parsed, aggregate.initial), len(events))
+
+    def partners(self, ids: Iterable[UUID]) -> dict[UUID, Partner]:
+        """Give those partners that exist, and their parents."""
+        wanted = set(ids)
+        self._load_missing(PARTNER, wanted)
+        found = ((one, self.loaded[one].state) for one in wanted)
+        existing = {one: state for one, state in found if isinstance(state, Partner) and state.status != NONE}
+        parents = {state.parent for state in existing.values() if state.parent} - wanted
+        return existing | self.partners(parents) if parents else existing
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Undo whatever was decided inside if it ends with an exception."""
+        start = len(self.writes.events)
+        self.undo.clear()
+        try:
+            yield
+        except BaseException:
+            del self.writes.events[start:]
+            for loaded, aggregate, state, version in reversed(self.undo):
+                loaded.aggregate, loaded.state, loaded.version = aggregate, state, version
+            raise
+
+    def _remember(self, loaded: Loaded) -> None:
+        self.undo.append((loaded, loaded.aggregate, loaded.state, loaded.version))
+
+    # Facts
+
+    def facts(self, subject: UUID, actor: Actor, now: datetime, needs: Needs, organisations: Iterable[UUID]) -> Facts:
+        """Gather what a decision may know."""
+        in_force = policy.in_force(self.policies, now)
+        incumbents = self._incumbents(needs.customer_keys)
+        return Facts(
+            now=now,
+            today=in_force.date_of(now),
+            actor=actor,
+            policy=in_force,
+            subject=subject,
+            partners=self.partners({*needs.partners, *organisations, *incumbents.values()}),
+            tax_owners=self._tax_owners(needs.tax_keys),
+            claims=self._claims(needs.customer_keys, now),
+            live_registrations=self._registrations(needs.registrations_of),
+            matches=self._matches(subject) if needs.matches else (),
+            incumbents=incumbents,
+            opportunities=self._opportunities(needs.opportunities),
+        )
+
+    def _tax_owners(self, tax_keys: frozenset[str]) -> Mapping[str, UUID]:
+        if missing := {one for one in tax_keys if one not in self.tax_owners}:
+            held = self.batch.tax_owners(missing)
+            self.tax_owners |= {tax_key: held.get(tax_key) for tax_key in missing}
+        return {tax_key: owner for tax_key in tax_keys if (owner := self.tax_owners[tax_key])}
+
+    def _claims(self, customer_keys: frozenset[str], now: datetime) -> Sequence[Claim]:
+        if not customer_keys:
+            return ()
+        stored = [one for one in self.batch.guards.claims(customer_keys) if one.lead_id not in self.loaded]
+        ours = (one for lead_id, state in self._leads() for one in lead.claims_held(lead_id, state))
+        found = [*stored, *(one for one in ours if one.customer_key in customer_keys)]
+        return [one for one in found if one.until > now]
+
+    def _registrations(self, partner_ids: frozenset[UUID]) -> Sequence[LiveRegistration]:
+        if not partner_ids:
+            return ()
+        stored = [one for one in self.batch.guards.registrations(partner_ids) if one.lead_id not in self.loaded]
+        ours = (lead.live_registration(lead_id, state) for lead_id, state in self._leads())
+        return [*stored, *(one for one in ours if one and one.partner_id in partner_ids)]
+
+    def _matches(self, subject: UUID) -> Sequence[UndecidedMatch]:
+        """Give the undecided matches on either side whose earlier lead stands; leads of this batch speak themselves."""
+        stored = [one for one in self.batch.guards.matches((subject,)) if one.lead_id not in self.loaded]
+        ours = (one for lead_id, state in self._leads() for one in lead.undecided_matches(lead_id, state))
+        found = [*stored, *(one for one in ours if subject in (one.lead_id, one.other_lead_id))]
+        self._load_missing(LEAD, {one.earlier_lead_id for one in found})
+        return [one for one in found if not self._ended(one.earlier_lead_id)]
+
+    def _ended(self, lead_id: UUID) -> bool:
+        state = self.loaded[lead_id].state
+        return not isinstance(state, Lead) or lead.ended(state)
+
+    def _incumbents(self, customer_keys: frozenset[str]) -> dict[tuple[str, str], UUID]:
+        if not customer_keys:
+            return {}
+        stored = [one for one in self.batch.guards.won(customer_keys) if one.opportunity_id not in self.loaded]
+        ours = (one for subject, state in self._won() for one in won_of(subject, state))
+        won: list[Won] = [*stored, *(one for one in ours if one.customer_key in customer_keys)]
+        latest = sorted(won, key=lambda one: (one.incumbency.won_at, one.opportunity_id))
+        return {(one.customer_key, one.product_line): one.incumbency.partner_id for one in latest}
+
+    def _opportunities(self, ids: frozenset[UUID]) -> Mapping[UUID, Opportunity]:
+        self._load_missing(OPPORTUNITY, ids)
+        states = {one: self.loaded[one].state for one in ids}
+        return {one: it for one, it in states.items() if isinstance(it, Opportunity) and it.status != NONE}
+
+    def _leads(self) -> Iterator[tuple[UUID, Lead]]:
+        return ((subject, it.state) for subject, it in self.loaded.items() if isinstance(it.state, Lead))
+
+    def _won(self) -> Iterator[tuple[UUID, opportunity.Incumbency]]:
+        for subject, loaded in self.loaded.items():
+            if isinstance(loaded.state, Opportunity) and (found := opportunity.incumbency(loaded.state)):
+                yield subject, found
+
+    # Writing
+
+    def append(self, subject: UUID, cause: Envelope, events: Iterable[Event], at: datetime) -> None:
+        """Add events to a loaded aggregate and to what the batch will write."""
+        loaded = self.loaded[subject]
+        if subject not in self.held_before:
+            self.held_before[subject] = held_by(subject, loaded.state)
+        self._remember(loaded)
+        for event in events:
+            wire = catalogue.wire_type(event)
+            stored, data = self._sealed(event, wire, subject)
+            loaded.state = loaded.aggregate.evolve(loaded.state, stored)
+            loaded.version += 1
+            state = stored_state(at, self.batch.head.at, cause, data)
+            self.writes.events.append(NewEvent(subject, loaded.version, wire, state))
+
+    def _sealed(self, event: Event, wire: str, subject: UUID) -> tuple[Event, bytes]:
+        sealed = self.batch.vault.seal(event, subject)
+        if sealed is None:
+            return event, event.model_dump_json(exclude_none=True).encode()
+        return catalogue.parse_event(wire, sealed), orjson.dumps(sealed)
+
+    def note_tax_keys(self, subject: UUID, before: frozenset[str]) -> None:
+        """Note how a partner's tax keys changed, for the decisions that follow and for the guard table."""
+        after = tax_keys(self.loaded[subject].state)
+        changes: dict[str, UUID | None] = dict.fromkeys(before - after) | dict.fromkeys(after - before, subject)
+        self.writes.tax_keys |= changes
+        self.tax_owners |= changes
+
+    def guard(self) -> None:
+        """Give the batch the guard rows that it changed."""
+        now = {subject: held_by(subject, self.loaded[subject].state) for subject in self.held_before}
+        self.writes.held = {
+            subject: held for subject, held in now.items() if held is not None and held != self.held_before[subject]
+        }
+
+
+def tax_keys(state: object) -> frozenset[str]:
+    """Give the tax keys that an aggregate holds; only partners do."""
+    return tax_keys_held(state) if isinstance(state, Partner) else frozenset()
+
+
+def held_by(subject: UUID, state: object) -> Held | None:
+    """Give an aggregate's rows in the guard tables of leads, or None if it is of a kind that has none."""
+    match state:
+        case Lead():
+            return Held(
+                claims=lead.claims_held(subject, state),
+                registration=lead.live_registration(subject, state),
+                matches=lead.undecided_matches(subject, state),
+            )
+        case Opportunity():
+            return Held(incumbency=opportunity.incumbency(state))
+        case _:
+            return None
+
+
+@lru_cache(maxsize=64)
+def _policy(data: bytes) -> Policy:
+    event = PolicyLoaded.model_validate_json(data)
+    return Policy.model_validate(event.document)
