@@ -149,7 +149,7 @@ class Guards:
                 "INSERT INTO claims"
                 " (lead_id, customer_key, product_line, product_lines, claim_group, partner_id, during)"
                 " VALUES (%s, %s, %s, %s::int4range, %s, %s, tstzrange(%s, %s))",
-                sorted(rows, key=lambda row: (row[1], row[2], row[0])),
+                sorted(rows, key=lambda one: (one[1], one[2], one[0])),
             )
 
     def _numbers(self, lines: Iterable[str]) -> dict[str, int]:
