@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 from uuid import UUID, uuid4
@@ -249,10 +250,12 @@ def test_the_incumbent_alone_is_given_the_renewal(desk: Desk) -> None:
 def test_overlapping_protection_of_two_groups_is_impossible_in_the_table_itself(desk: Desk, migrated: Settings) -> None:
     first = registered(desk, seller(desk, "Acme"), "c-13")
     desk.accepted(command("lead.approve", first))
-    with pytest.raises(Exception, match="claims"), Store(migrated) as store, store.batch() as batch:
-        (claim,) = batch.guards.claims({"id:c-13"})
-        rival = uuid4()
-        forged = type(claim)(
-            claim.customer_key, frozenset(), rival, rival, claim.partner_id, claim.valid_from, claim.until
-        )
-        batch.guards.replace({rival: Held(claims=frozenset({forged}))})
+    with Store(migrated) as store, pytest.raises(Exception, match="claims"), store.batch() as batch:
+        _forge(batch.guards, "id:c-13")
+
+
+def _forge(guards: Guards, customer_key: str) -> None:
+    (claim,) = guards.claims({customer_key})
+    rival = uuid4()
+    forged = replace(claim, product_lines=frozenset(), claim_group=rival, lead_id=rival)
+    guards.replace({rival: Held(claims=frozenset({forged}))})

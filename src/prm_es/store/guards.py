@@ -130,7 +130,7 @@ class Guards:
         if not claims:
             return
         numbers = self._numbers({line for claim in claims for line in claim.product_lines})
-        rows: list[tuple[Any, ...]] = [
+        rows = [
             (
                 claim.lead_id,
                 claim.customer_key,
@@ -141,7 +141,7 @@ class Guards:
                 claim.valid_from,
                 claim.until,
             )
-            for claim in claims
+            for claim in sorted(claims, key=lambda claim: (claim.customer_key, claim.lead_id))
             for line in sorted(claim.product_lines) or [EVERY_LINE]
         ]
         with self._connection.cursor() as cursor:
@@ -149,7 +149,7 @@ class Guards:
                 "INSERT INTO claims"
                 " (lead_id, customer_key, product_line, product_lines, claim_group, partner_id, during)"
                 " VALUES (%s, %s, %s, %s::int4range, %s, %s, tstzrange(%s, %s))",
-                sorted(rows, key=lambda one: (one[1], one[2], one[0])),
+                rows,
             )
 
     def _numbers(self, lines: Iterable[str]) -> dict[str, int]:
