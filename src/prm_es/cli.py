@@ -7,6 +7,8 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from enum import StrEnum
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,7 +96,7 @@ def _connected(data: Path | None = None) -> Settings:
     from prm_es.local.connect import settings_for  # noqa: PLC0415
 
     settings = _settings(data)
-    logs.configure("cli", level="warning")
+    logs.configure("cli", level="warning", quiet=True)
     return settings_for(settings.data, settings)
 
 
@@ -221,6 +223,30 @@ def wait(data: DataOption = None, timeout: TimeoutOption = 300.0) -> None:
     typer.echo(f"settled at position {found.head}", err=True)
 
 
+@app.command()
+def doctor(
+    data: DataOption = None,
+    kafka: KafkaOption = None,
+    postgres: PostgresOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Check this machine and what runs on it, and say what to do; exits with 1 if something fails.
+
+    Example: prm-es doctor
+    """
+    from prm_es.local.doctor import Grade, examine  # noqa: PLC0415
+
+    logs.configure("doctor", level="error")
+    found = []
+    for finding in examine(_settings(data, kafka, postgres)):
+        found.append(finding)
+        if not as_json:
+            typer.echo(str(finding))
+    if as_json:
+        typer.echo(json.dumps([{"name": f.name, "grade": f.grade, "sentence": f.sentence} for f in found], indent=1))
+    raise typer.Exit(DIFFERS if any(finding.grade is Grade.FAIL for finding in found) else 0)
+
+
 # Sending
 
 
@@ -272,6 +298,48 @@ def _send(settings: Settings, commands: Any, *, wait_for: bool, refusals: Path |
         if refusals:
             typer.echo(f"refusals are in {refusals}", err=True)
         raise typer.Exit(DIFFERS)
+
+
+@app.command("do")
+def do_(
+    name: Annotated[str, typer.Argument(metavar="COMMAND", help="Aggregate and command, as opportunity.win.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE…", help="Fields; a.b=x and list[0]=x reach inside, and x may be JSON."),
+    ] = None,
+    actor: Annotated[
+        str, typer.Option("--as", metavar="ID:ROLE[:PARTNER]", help="Who asks, in which role, of which partner.")
+    ] = "",
+    subject: Annotated[str | None, typer.Option(help="Aggregate id, or new for a new one.")] = None,
+    external: Annotated[str | None, typer.Option(metavar="SOURCE:KEY", help="Its key in another system.")] = None,
+    data: DataOption = None,
+    id_given: Annotated[str | None, typer.Option("--id", help="The command's own id.", show_default="random")] = None,
+    source: Annotated[str, typer.Option(help="The system that sends.")] = "prm-es-cli",
+    time: Annotated[str | None, typer.Option(help="When it happened; heeded for role integration only.")] = None,
+    on_behalf_of: Annotated[str | None, typer.Option(help="For imports: who did it then.")] = None,
+    expected_version: Annotated[int | None, typer.Option(help="Refuse unless the aggregate has this version.")] = None,
+    correlation_id: Annotated[str | None, typer.Option(help="Yours, for tracing.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the outcome as JSON.")] = False,
+    timeout: TimeoutOption = 60.0,
+) -> None:
+    """Send one command, wait, and say what became of it; exits with 1 if it was not accepted.
+
+    Example: prm-es do opportunity.comment --subject ID --as ana:channel_manager text="Good news"
+    """
+    from prm_es.upstream import doing  # noqa: PLC0415
+    from prm_es.upstream.sending import send_one  # noqa: PLC0415
+
+    wire = doing.wire_of(name)
+    who, aggregate = doing.actor_of(actor), doing.subject_of(wire, subject, external)
+    given = doing.Given(source, id_given, time, on_behalf_of, expected_version, correlation_id)
+    sent = doing.command(wire, aggregate, who, words or [], given)
+    outcome = send_one(_connected(data), sent, timeout)
+    if as_json:
+        typer.echo(json.dumps(outcome, ensure_ascii=False, indent=1))
+    else:
+        for line in doing.in_words(sent, outcome):
+            typer.echo(line)
+    raise typer.Exit(0 if outcome["outcome"] == "accepted" else DIFFERS)
 
 
 @app.command("id")
@@ -334,8 +402,103 @@ def demo(
     from prm_es.local.demo import run_demo  # noqa: PLC0415
 
     settings = _settings(data)
-    logs.configure("demo", level="warning")
+    logs.configure("demo", level="warning", quiet=True)
     raise typer.Exit(run_demo(settings, seed, until, keep=keep))
+
+
+# Policies
+
+policies_app = typer.Typer(
+    help="The rules' numbers: check a file, load a version, show the one in force.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(policies_app, name="policy")
+PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A policy, whole, as YAML.")]
+
+
+class PolicyFormat(StrEnum):
+    """How a policy is written."""
+
+    YAML = "yaml"
+    JSON = "json"
+
+
+@policies_app.command("check")
+def policy_check(file: PolicyFile) -> None:
+    """Say what is wrong with a policy file, a line each; needs no server.
+
+    Example: prm-es policy check policy.yaml
+    """
+    from prm_es.aggregates.policy import read  # noqa: PLC0415
+    from prm_es.policies import headline  # noqa: PLC0415
+
+    typer.echo(f"{file}: {headline(read(file))}, is well formed")
+
+
+@policies_app.command("load")
+def policy_load(
+    file: PolicyFile,
+    actor: Annotated[str, typer.Option("--as", metavar="ID[:ROLE]", help="Who loads it: a vendor_admin.")],
+    data: DataOption = None,
+) -> None:
+    """Load a new version; decisions dated from its effective_from on go by it. Twice changes nothing.
+
+    Example: prm-es policy load policy.yaml --as vera:vendor_admin
+    """
+    from prm_es.aggregates.policy import read  # noqa: PLC0415
+    from prm_es.messages import Role  # noqa: PLC0415
+    from prm_es.policies import NotLoaded, headline, load_policy  # noqa: PLC0415
+    from prm_es.store.store import Store  # noqa: PLC0415
+    from prm_es.upstream.doing import actor_of  # noqa: PLC0415
+
+    given, who = read(file), actor_of(actor, Role.VENDOR_ADMIN)
+    with Store(_connected(data)) as store:
+        done = load_policy(store, given, who)
+    if isinstance(done, NotLoaded):
+        typer.echo(f"not loaded: {done.sentence}")
+        raise typer.Exit(DIFFERS)
+    how = f"loaded at position {done.position}" if done.position else "was loaded before"
+    typer.echo(f"{headline(given)}: {how}")
+
+
+@policies_app.command("show")
+def policy_show(
+    at: Annotated[str | None, typer.Option(help="The one in force at this time.", show_default="now")] = None,
+    version: Annotated[int | None, typer.Option(min=0, help="This version; 0 is the shipped one.")] = None,
+    data: DataOption = None,
+    form: Annotated[PolicyFormat, typer.Option("--format", help="How to write it.")] = PolicyFormat.YAML,
+) -> None:
+    """Show the policy in force, ready to be changed and loaded as the next version.
+
+    Example: prm-es policy show --at 2026-07-01T00:00:00Z
+    """
+    from prm_es.aggregates.policy import in_force  # noqa: PLC0415
+    from prm_es.policies import as_json, as_yaml, headline, known_policies  # noqa: PLC0415
+    from prm_es.store.store import Store  # noqa: PLC0415
+
+    if at is not None and version is not None:
+        raise Usage("give --at or --version, not both")
+    moment = _moment(at, "--at") or datetime.now(UTC)
+    with Store(_connected(data), "auditor") as store:
+        known = known_policies(store)
+    by_version = {one.version: one for one in known}
+    if version is not None and version not in by_version:
+        raise Usage(f"there is no policy version {version}; there are: {', '.join(map(str, by_version))}")
+    shown = in_force(known, moment) if version is None else by_version[version]
+    typer.echo(headline(shown), err=True)
+    typer.echo((as_json if form is PolicyFormat.JSON else as_yaml)(shown).rstrip())
+
+
+def _moment(text: str | None, flag: str) -> datetime | None:
+    """Read a date or a time; one that names no offset is UTC."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Usage(f"{flag}: {text} is no time, write 2026-06-30 or 2026-06-30T12:00:00Z") from None
 
 
 # Reading
@@ -406,6 +569,101 @@ def sql_(
 
     columns, rows = run_sql(_connected(data), query)
     write(columns, rows, form)
+
+
+# Auditing
+
+
+@app.command()
+def replay(
+    first: Annotated[int, typer.Option("--from", min=1, help="First position.")] = 1,
+    last: Annotated[int | None, typer.Option("--to", min=0, help="Last position.", show_default="the end")] = None,
+    recorded_from: Annotated[str | None, typer.Option(help="Recorded at this time or later.")] = None,
+    recorded_to: Annotated[str | None, typer.Option(help="Recorded before this time.")] = None,
+    at_from: Annotated[str | None, typer.Option(help="Business time: this or later.")] = None,
+    at_to: Annotated[str | None, typer.Option(help="Business time: before this.")] = None,
+    aggregate: Annotated[str | None, typer.Option(help="Only this kind: partner, lead, opportunity, policy.")] = None,
+    subject: Annotated[UUID | None, typer.Option("--id", help="Only the aggregate with this id.")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="Only these events: 'opportunity.*', '*.won'.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only what this user did, or had imported.")] = None,
+    correlation_id: Annotated[str | None, typer.Option(help="Only what carries this id.")] = None,
+    reveal: Annotated[bool, typer.Option("--open", help="Read personal data; else it stays encrypted.")] = False,
+    form: Annotated[
+        str | None, typer.Option("--format", help="jsonl or csv.", show_default="by FILE, else jsonl")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Write the log's events in order, as JSON Lines or CSV; every condition narrows it. Times without offset are UTC.
+
+    Example: prm-es replay --aggregate opportunity --at-from 2026-01-01 --at-to 2026-04-01 --output quarter.csv
+    """
+    from prm_es.audit import replay as replaying  # noqa: PLC0415
+    from prm_es.store.store import Store  # noqa: PLC0415
+    from prm_es.upstream.progress import bar  # noqa: PLC0415
+
+    written_as = _log_format(form, output)
+    if aggregate is not None and aggregate not in (*AGGREGATES, "policy", "person"):
+        raise Usage(f"there is no aggregate {aggregate}; there are: {', '.join(AGGREGATES)}, policy")
+    chosen = replaying.Selection(
+        first=first,
+        last=last,
+        recorded_from=_moment(recorded_from, "--recorded-from"),
+        recorded_to=_moment(recorded_to, "--recorded-to"),
+        at_from=_moment(at_from, "--at-from"),
+        at_to=_moment(at_to, "--at-to"),
+        aggregate=aggregate,
+        subject=subject,
+        type=kind,
+        actor=actor,
+        correlation_id=correlation_id,
+    )
+    quiet = output is None and sys.stdout.isatty()  # a bar would stand between the lines
+    with (
+        Store(_connected(data), "auditor") as store,
+        nullcontext(sys.stdout) if output is None else replaying.output(output) as file,
+        nullcontext(lambda _done, _total: None) if quiet else _event_bar(bar) as on_progress,
+    ):
+        written = replaying.write_events(
+            store, replaying.select(store, chosen, on_progress), written_as, file, reveal=reveal
+        )
+    typer.echo(f"{written} event{'s' * (written != 1)}", err=True)
+
+
+def _log_format(form: str | None, output: Path | None) -> Any:  # noqa: ANN401
+    from prm_es.audit.replay import LogFormat  # noqa: PLC0415
+
+    name = form or ("csv" if output and output.suffix.lower() == ".csv" else "jsonl")
+    if name not in set(LogFormat):
+        raise Usage(f"--format: {name} is none of {', '.join(LogFormat)}")
+    return LogFormat(name)
+
+
+@app.command()
+def state(
+    aggregate: Annotated[str, typer.Argument(help="partner, lead or opportunity.")],
+    subject: Annotated[UUID, typer.Argument(metavar="ID", help="Aggregate id.")],
+    position: Annotated[int | None, typer.Option(min=1, help="As of this position of the log.")] = None,
+    recorded_at: Annotated[str | None, typer.Option(help="As recorded by this time.", show_default="now")] = None,
+    reveal: Annotated[bool, typer.Option("--open", help="Read personal data; else it stays encrypted.")] = False,
+    data: DataOption = None,
+    form: Annotated[str, typer.Option("--format", help="json.")] = "json",
+) -> None:
+    """Show an aggregate as it was, folded from its events up to there, as JSON.
+
+    Example: prm-es state opportunity 4b0c9f9e-1a52-5d3f-8a43-2f1f6f6f6f6f --recorded-at 2026-06-30T12:00:00Z
+    """
+    from prm_es.audit.replay import state_at  # noqa: PLC0415
+    from prm_es.store.store import Store  # noqa: PLC0415
+
+    if form != "json":
+        raise Usage("a state is shown as json only")
+    if position is not None and recorded_at is not None:
+        raise Usage("give --position or --recorded-at, not both")
+    moment = _moment(recorded_at, "--recorded-at")
+    with Store(_connected(data), "auditor") as store:
+        past = state_at(store, aggregate, subject, position=position, recorded_at=moment, reveal=reveal)
+    typer.echo(past.as_json())
 
 
 # Running the parts

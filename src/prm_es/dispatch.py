@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, reduce
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -16,7 +17,19 @@ import orjson
 import structlog
 
 from prm_es.aggregates import catalogue, policy
-from prm_es.aggregates.base import NONE, Aggregate, Command, Decision, Event, Facts, Refused, authorise, invalid
+from prm_es.aggregates.base import (
+    NONE,
+    Aggregate,
+    Command,
+    Decision,
+    Event,
+    Facts,
+    FieldError,
+    Refused,
+    authorise,
+    invalid,
+)
+from prm_es.aggregates.catalogue import MAX_ERRORS, MAX_FIELD
 from prm_es.aggregates.partner import Partner, tax_keys_held
 from prm_es.aggregates.policy import Policy, PolicyLoaded
 from prm_es.errors import Poison, Unavailable, Unreadable
@@ -34,7 +47,7 @@ from prm_es.messages import (
     write_json,
 )
 from prm_es.store.store import Batch, CommandRow, DeadRow, NewEvent, Place, ReusedRow, Store, Writes
-from prm_es.store.vault import seal_bytes
+from prm_es.store.vault import TOKEN, seal_bytes
 
 log = structlog.get_logger()
 
@@ -101,15 +114,31 @@ def _read(record: Record) -> _Readable | _Dead:
     try:
         sent = read_command(record.headers, record.value)
         canonical = canonical_content(sent)
-        return _Readable(record, sent, _parsed(sent), canonical)
+        return _Readable(record, sent, _parsed(sent, canonical), canonical)
     except Poison as poison:
         return _Dead(record, poison.code, poison.sentence, sent)
 
 
-def _parsed(sent: Envelope) -> Command | Refused:
-    if len(sent.data) > MAX_DATA and sent.type in catalogue.COMMANDS:
-        return Refused("command.too_large", f"the data has more than {MAX_DATA} bytes")
+def _parsed(sent: Envelope, canonical: bytes) -> Command | Refused:
+    if sent.type in catalogue.COMMANDS:
+        if len(sent.data) > MAX_DATA:
+            return Refused("command.too_large", f"the data has more than {MAX_DATA} bytes")
+        if b"~" in canonical and (forged := tuple(islice(_tokens("", orjson.loads(sent.data)), MAX_ERRORS))):
+            return Refused("command.invalid", "a field looks like an encrypted value", forged)
     return catalogue.parse_command(sent.type, sent.data)
+
+
+def _tokens(path: str, value: object) -> Iterator[FieldError]:
+    """Find what would be taken for a value encrypted here: whoever sent it would have it decrypted for the readers."""
+    match value:
+        case str() if TOKEN.search(value):
+            yield FieldError(path, "text_token", "may not look like an encrypted value")
+        case dict():
+            for name, part in value.items():
+                yield from _tokens(f"{path}.{name}"[:MAX_FIELD] if path else name[:MAX_FIELD], part)
+        case list():
+            for number, part in enumerate(value):
+                yield from _tokens(f"{path}.{number}", part)
 
 
 def canonical_content(sent: Envelope) -> bytes:

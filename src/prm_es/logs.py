@@ -9,9 +9,12 @@ import structlog
 from structlog.typing import Processor
 
 
-def configure(worker: str, *, level: str = "info", form: Literal["auto", "json", "console"] = "auto") -> None:
+def configure(
+    worker: str, *, level: str = "info", form: Literal["auto", "json", "console"] = "auto", quiet: bool = False
+) -> None:
     """Send structlog and the standard library's logs to stderr, bound to the worker's name.
 
+    `quiet` is for command lines, which say in one sentence themselves what is wrong with a broker.
     With form "auto" a terminal gets readable lines (coloured unless NO_COLOR is set), anything else JSON.
     """
     shared: list[Processor] = [
@@ -41,9 +44,9 @@ def configure(worker: str, *, level: str = "info", form: Literal["auto", "json",
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("kafka", "aiokafka", "faust", "mode", "psycopg"):
+    for noisy in ("aiokafka", "faust", "mode", "psycopg"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # kafka-python warns about its own scheduling and about metadata that is still on its way
-    for chatter in ("kafka.net", "kafka.cluster", "kafka.consumer.fetcher"):
-        logging.getLogger(chatter).setLevel(logging.ERROR)
+    for chatter in ("kafka", "kafka.net", "kafka.cluster", "kafka.consumer.fetcher"):
+        logging.getLogger(chatter).setLevel(logging.CRITICAL if quiet else logging.ERROR)
     structlog.contextvars.bind_contextvars(worker=worker)

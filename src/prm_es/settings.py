@@ -3,7 +3,6 @@
 Functions receive the values they need, not this object, except the mains of workers and the command line.
 """
 
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args
 
@@ -103,7 +102,7 @@ class Settings(BaseSettings):
             raise Usage("no Kafka is configured: run `prm-es up` first, or set PRM_KAFKA")
         return [address.strip() for address in self.kafka.split(",")]
 
-    @cached_property
+    @property
     def kafka_client(self) -> dict[str, object]:
         """Give what every kafka-python client is made with."""
         given = {

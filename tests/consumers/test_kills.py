@@ -19,8 +19,7 @@ from prm_es.install import install
 from prm_es.projections.pipeline import MODEL
 from prm_es.settings import PARTITIONS, Settings
 from prm_es.status import Observer, Status, wait
-from prm_es.upstream.sending import send
-from tests.support import check_log, rows
+from tests.support import check_log, command, partner, rows
 from tests.workers import (
     Crew,
     OpenTransactions,
@@ -29,6 +28,7 @@ from tests.workers import (
     check_topics,
     head,
     mixed,
+    noted,
     plain,
     read_topics,
     story,
@@ -92,12 +92,12 @@ def fire(migrated: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         sender = stack.enter_context(closing(Sender(migrated, pacing)))
         workers = {verb: crew.start(*verb.split()) for verb in ("handle", "publish", "project pipeline")}
         sender.send([plain(one) for one in partners])
-        wait(migrated, 60)
+        wait(migrated, 120)
         load = Thread(target=sender.send, args=(mixed(deals, SEED),))
         load.start()
         _kill_in_turn(migrated, crew, workers, observer)
         load.join()
-        wait(migrated, 60)
+        wait(migrated, 120)
         yield Fire(migrated, sender.sent, workers)
 
 
@@ -263,11 +263,23 @@ def test_a_restart_after_a_clean_stop_redelivers_nothing(fire: Fire) -> None:
     }
     for group, names in groups.items():
         until(lambda: _left(settings, group, names) == 0, f"{group} has read everything")  # noqa: B023
-    _partners, deals = story(DEALS + 20)
-    send(settings, deals[-200:], wait=True)
-    wait(settings, 60)
+    fire.workers["project pipeline"].pause()
+    _many_small_transactions(settings)
+    fire.workers["project pipeline"].go_on()
+    wait(settings, 120)
     assert {verb: worker.end() for verb, worker in fire.workers.items()} == dict.fromkeys(fire.workers, 0)
     assert {group: _left(settings, group, names) for group, names in groups.items()} == dict.fromkeys(groups, 0)
+
+
+def _many_small_transactions(settings: Settings) -> None:
+    """Publish events of one aggregate, each alone: there is a marker between any two records."""
+    subject = partner().subject
+    with Observer(settings) as observer, closing(Sender(settings, observer)) as sender:
+        for number in range(20):
+            before = head(settings)
+            one = partner(subject) if not number else command("partner.set_capacity", subject, {"open_leads": number})
+            sender.send([plain(one)])
+            until(lambda: noted(settings) == head(settings) > before, "the event is published")  # noqa: B023
 
 
 def _left(settings: Settings, group: str, names: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import sys
 import time
@@ -42,7 +43,7 @@ def connected(stack: Stack) -> Settings:
     return settings_for(stack.folder.root, Settings())
 
 
-def until(true: Callable[[], object], patience: float = 40) -> None:
+def until(true: Callable[[], object], patience: float = 120) -> None:
     deadline = time.monotonic() + patience
     while not true():
         assert time.monotonic() < deadline, "it did not come true in time"
@@ -132,6 +133,15 @@ def answers(dsn: str) -> bool:
     return True
 
 
+def listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_a_killed_broker_comes_back_with_what_it_acknowledged(stack: Stack, connected: Settings) -> None:
     producer = KafkaProducer(**connected.kafka_client, acks="all")
     sent = [producer.send(connected.results_topic, str(number).encode()) for number in range(1000)]
@@ -139,8 +149,9 @@ def test_a_killed_broker_comes_back_with_what_it_acknowledged(stack: Stack, conn
         future.get(30)
     producer.close()
     kill(stack, "kafka")
+    until(lambda: listens(connected.bootstrap[0]))
     consumer = KafkaConsumer(
-        connected.results_topic, **connected.kafka_client, auto_offset_reset="earliest", consumer_timeout_ms=15_000
+        connected.results_topic, **connected.kafka_client, auto_offset_reset="earliest", consumer_timeout_ms=60_000
     )
     got = set()
     for record in consumer:

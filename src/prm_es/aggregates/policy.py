@@ -141,7 +141,7 @@ def parse(text: str, name: str) -> Policy:
     try:
         return Policy.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise Usage(f"{name} is not YAML: {error}") from None
+        raise Usage(f"{name} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         lines = (f"{name}: {'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors())
         raise Usage("\n".join(lines)) from None
@@ -153,6 +153,8 @@ def read(path: Path) -> Policy:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise Usage(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Usage(f"{path} is not UTF-8") from None
 
 
 @cache

@@ -9,6 +9,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
+from prm_es.consumers import header_names
 from prm_es.dispatch import Answer, Record, dispatch
 from prm_es.errors import Unavailable
 from prm_es.partitions import partition_of
@@ -23,6 +24,7 @@ IDLE_MS: Final = 500
 
 def work(settings: Settings, stop: Event) -> None:
     """Handle commands until stopped; raises Unavailable or KafkaError, with nothing acknowledged."""
+    header_names.tolerate()
     with Store(settings) as store:
         consumer = _consumer(settings)
         producer: Any = KafkaProducer(**settings.kafka_client, linger_ms=0, delivery_timeout_ms=30_000)

@@ -11,7 +11,9 @@ mode.loop.use("uvloop")  # before faust is imported; a quarter less CPU a messag
 import asyncio  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from concurrent.futures import ThreadPoolExecutor  # noqa: E402
+from pathlib import Path  # noqa: E402
 from ssl import create_default_context  # noqa: E402
+from tempfile import gettempdir  # noqa: E402
 from threading import Event as StopEvent  # noqa: E402
 from typing import Any, Final, NoReturn  # noqa: E402
 
@@ -192,6 +194,7 @@ def _app(settings: Settings, models: Sequence[ReadModel]) -> Any:  # noqa: ANN40
         topic_disable_leader=True,
         topic_allow_declare=False,
         store="memory://",
+        datadir=str(Path(gettempdir()) / f"{settings.prefix}-faust"),  # made at start, never used without tables
         worker_redirect_stdouts=False,
     )
 

@@ -25,13 +25,16 @@ def create(settings: Settings) -> list[str]:
     admin: Any = KafkaAdminClient(**settings.kafka_client)
     try:
         present = set(admin.list_topics())
-        missing = [(name, config) for name, config in wanted(settings) if name not in present]
-        for name, config in missing:
+        made = []
+        for name, config in wanted(settings):
+            if name in present:
+                continue
             topic = NewTopic(name, PARTITIONS, settings.kafka_replication, topic_configs=config)
             try:
                 admin.create_topics([topic])
             except TopicAlreadyExistsError:
-                continue
-        return [name for name, _config in missing]
+                continue  # another process made it, or the list was a moment old
+            made.append(name)
+        return made
     finally:
         admin.close()

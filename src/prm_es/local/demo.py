@@ -1,9 +1,12 @@
 """`prm-es demo`: a generated scenario through the whole path, and what the read model says of it."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
+from shutil import which
 from typing import Any, Final
 
 from rich.console import Console
@@ -121,15 +124,25 @@ def _bars(console: Console, rows: list[tuple[Any, ...]]) -> None:
 
 
 def _say_what_next(console: Console, settings: Settings, *, keep: bool) -> None:
-    up = [] if keep else ["prm-es up --detach"]
+    program = _program()
+    if settings.data != Settings.model_fields["data"].default:
+        program = f"PRM_DATA={settings.data} {program}"
     lines = [
-        *up,
-        "prm-es show opportunities --status open --sort -amount --limit 10",
-        "prm-es history opportunity ID",
-        'prm-es sql "SELECT * FROM funnel"',
-        "prm-es status",
-        "prm-es down",
+        *([] if keep else ["up --detach"]),
+        "show opportunities --status open --sort -amount --limit 10",
+        "history opportunity ID",
+        'sql "SELECT * FROM funnel"',
+        "status",
+        "down",
     ]
-    console.print(f"\nThe data stays in {settings.data}. Try next, with PRM_DATA={settings.data}:")
+    console.print(f"\nThe data stays in {settings.data}. Try next:")
     for line in lines:
-        console.print(f"  {line}", soft_wrap=True)
+        console.print(f"  {program} {line}", soft_wrap=True)
+
+
+def _program() -> str:
+    """Give what to type for this program: its name if the shell finds it, else its path."""
+    if which("prm-es"):
+        return "prm-es"
+    beside = Path(sys.executable).with_name("prm-es")
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)

@@ -133,13 +133,17 @@ class Folder:
         """Replace `secrets.json` in one step, readable by its owner only."""
         write_file(self.root / "secrets.json", value.model_dump_json(indent=1), mode=0o600)
 
+    def ports(self) -> dict[str, Any]:
+        """Give the ports that were given before, by name."""
+        try:
+            known: dict[str, Any] = json.loads((self.root / "ports.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return known
+
     def port(self, name: str) -> int:
         """Give the loopback port that `name` had before if it is still free, else a new one, remembered."""
-        path = self.root / "ports.json"
-        try:
-            known: dict[str, Any] = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            known = {}
+        path, known = self.root / "ports.json", self.ports()
         port = known.get(name)
         if not (isinstance(port, int) and port_is_free(port)):
             port = free_port(avoid=known.values())

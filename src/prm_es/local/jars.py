@@ -83,6 +83,14 @@ def fetch(cache: Path, maven: str, jars: Sequence[Jar], given_up: threading.Even
     return [folder / jar.name for jar in jars]
 
 
+def missing(cache: Path, jars: Sequence[Jar]) -> list[Jar]:
+    """Give the jars that the cache does not hold whole."""
+    folder = (cache / f"kafka-{KAFKA_VERSION}").expanduser().resolve()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        whole = list(pool.map(lambda jar: is_whole(folder / jar.name, jar.sha256), jars))
+    return [jar for jar, there in zip(jars, whole, strict=True) if not there]
+
+
 def is_whole(path: Path, sha256: str) -> bool:
     """Tell whether a file is there with this digest."""
     try:

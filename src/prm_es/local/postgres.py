@@ -121,6 +121,13 @@ class Postgres:
         (self._folder / "postmaster.pid").unlink(missing_ok=True)
 
 
+def server_version() -> str:
+    """Run the package's server for its version; raises Unavailable, or OSError or SubprocessError if it cannot run."""
+    argv = [_program("postgres"), "--version"]
+    done = subprocess.run(argv, env=_environment(), capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
+    return done.stdout.strip()
+
+
 def end_servers(folder: Path) -> list[int]:
     """End what an earlier run left serving this cluster and give the pids; hold the data folder's lock."""
     left = found = _processes_in(folder)

@@ -14,6 +14,7 @@ from prm_es.projections.base import ReadModel, Row, Rows, Table
 
 _ORDER = ("prospect", "qualified", "technical_validation", "business_validation", "committed", "won")
 _CLOSED = ("won", "lost")
+_TO_CLOSE = ("lost_reason", "competitor", "final_amount", "order_reference", "closed_on")  # gaps of a closing
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def _changed(row: Opportunity, recorded: Recorded, event: Event) -> Opportunity:
             return _closed(row, recorded, event)
         case o.Reopened():
             reopened = _entered(row, recorded, event, ())
-            return replace(reopened, closed_on=None, lost_reason=None, data_gaps=_without(row.data_gaps, "lost_reason"))
+            return replace(reopened, closed_on=None, lost_reason=None, data_gaps=_without(row.data_gaps, *_TO_CLOSE))
         case o.DetailsChanged():
             return _details(row, event)
         case o.AmountChanged():
@@ -252,15 +253,16 @@ def _closed(row: Opportunity, recorded: Recorded, event: o.Won | o.Lost) -> Oppo
         forecast_override=None,
         data_gaps=gaps,
     )
+    missing = {"lost_reason" if name == "reason" else name for name in event.missing}
     if isinstance(event, o.Lost):
-        unknown = ("lost_reason",) if event.reason == "not_given" else ()
-        return replace(closed, lost_reason=event.reason, data_gaps=sorted({*gaps, *unknown}))
+        unknown = {"lost_reason"} if event.reason == "not_given" else set()
+        return replace(closed, lost_reason=event.reason, data_gaps=sorted({*gaps, *missing, *unknown}))
     amount = event.amount
     return replace(
         closed,
         amount=amount.amount if amount else row.amount,
         currency=amount.currency if amount else row.currency,
-        data_gaps=_without(gaps, "amount") if amount else gaps,
+        data_gaps=sorted({*_without(gaps, *(("amount",) if amount else ())), *missing}),
     )
 
 
@@ -306,7 +308,8 @@ def _direction(before: str, after: str) -> str:
 def _fold_partner(rows: Rows, recorded: Recorded, event: Event) -> Rows:
     before: Partner | None = next(iter(rows["partner"]), None)
     after = _profile(_status_after(before, recorded, event), event)
-    return {**rows, "partner": (replace(_trait(after, event), updated_position=recorded.position),)}
+    after = replace(_trait(after, event), data_gaps=_partner_gaps(after, event), updated_position=recorded.position)
+    return {**rows, "partner": (after,)}
 
 
 _STATUS: dict[type[Event], str] = {
@@ -380,12 +383,9 @@ def _trait(row: Partner, event: Event) -> Partner:
                 tier=event.tier,
                 channel_manager=event.channel_manager,
                 on_notice=event.on_notice,
-                data_gaps=sorted(event.missing),
             )
         case p.Invited():
             return replace(row, channel_manager=event.channel_manager)
-        case p.ApplicationSubmitted():
-            return replace(row, data_gaps=sorted(event.missing))
         case p.ChannelManagerAssigned():
             return replace(row, channel_manager=event.channel_manager)
         case p.TerritoriesSet():
@@ -398,6 +398,20 @@ def _trait(row: Partner, event: Event) -> Partner:
             return replace(row, on_notice=False)
         case _:
             return row
+
+
+def _partner_gaps(row: Partner, event: Event) -> list[str]:
+    match event:
+        case p.Imported() | p.ApplicationSubmitted():
+            return sorted(event.missing)
+        case p.Activated():
+            return sorted({*row.data_gaps, *event.missing})
+        case p.AgreementSigned():
+            return _without(row.data_gaps, "agreement")
+        case p.ProfileUpdated():
+            return _without(row.data_gaps, *(name for name in event.changed if getattr(event, name, None)))
+        case _:
+            return row.data_gaps
 
 
 MODEL = ReadModel(

@@ -34,7 +34,7 @@ COMMENT ON COLUMN {read}.partners.parent_id IS 'Parent organisation, which may a
 COMMENT ON COLUMN {read}.partners.parent IS 'Name of the parent organisation.';
 COMMENT ON COLUMN {read}.partners.on_notice IS 'Whether a notice stands.';
 COMMENT ON COLUMN {read}.partners.since IS 'Business time of the first event.';
-COMMENT ON COLUMN {read}.partners.data_gaps IS 'Fields that an import left out.';
+COMMENT ON COLUMN {read}.partners.data_gaps IS 'Fields that an import left out and nobody has given since.';
 COMMENT ON COLUMN {read}.partners.updated_position IS 'Position in the log of the last event that changed the row.';
 
 CREATE VIEW {read}.opportunities WITH (security_invoker) AS
@@ -46,7 +46,7 @@ SELECT
     o.partner_id,
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
-    CASE WHEN o.customer LIKE '~1.%' THEN customer.value ELSE o.customer END AS customer,
+    CASE WHEN o.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN customer.value ELSE o.customer END AS customer,
     o.product_lines,
     o.deal_type,
     o.stage,
@@ -55,7 +55,7 @@ SELECT
     coalesce(o.forecast_override, o.category) AS forecast_category,
     o.amount,
     o.currency,
-    o.amount * o.probability / 100 AS weighted_amount,
+    o.amount * o.probability * 0.01 AS weighted_amount,
     o.owner,
     o.opened_at,
     (o.engaged_at AT TIME ZONE {tz})::date AS engaged_on,
@@ -65,7 +65,7 @@ SELECT
     o.stage_entered_at,
     CASE WHEN o.status = 'open' THEN today.day - (o.stage_entered_at AT TIME ZONE {tz})::date END AS days_in_stage,
     coalesce(o.closed_on, today.day) - (o.opened_at AT TIME ZONE {tz})::date AS age_days,
-    CASE WHEN o.next_action LIKE '~1.%' THEN action.value ELSE o.next_action END AS next_action,
+    CASE WHEN o.next_action ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN action.value ELSE o.next_action END AS next_action,
     o.next_action_due_on,
     o.status = 'open' AND coalesce(o.next_action_due_on < today.day OR o.expected_close_on < today.day, false) AS overdue,
     o.status = 'open' AND o.touched_at < now() - interval '30 days' AS stalled,

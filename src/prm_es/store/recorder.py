@@ -87,20 +87,24 @@ class LogApplication(Application[UUID]):
     name = "prm"
 
     def __init__(self, dsn: str, schema: str, pool_size: int = 2) -> None:
+        """Connect; raises Unavailable with the reason if the server is away or refuses."""
         self._dsn = dsn
-        super().__init__(
-            {
-                "POSTGRES_DBNAME": "-",  # required by the factory; the pool's own string goes first
-                "POSTGRES_HOST": "-",
-                "POSTGRES_USER": "-",
-                "POSTGRES_PASSWORD": "-",
-                "POSTGRES_SCHEMA": schema,
-                "POSTGRES_POOL_SIZE": str(pool_size),
-                "POSTGRES_MAX_OVERFLOW": "2",
-                "POSTGRES_IDLE_IN_TRANSACTION_SESSION_TIMEOUT": "60",
-                "CREATE_TABLE": "n",
-            }
-        )
+        env = {
+            "POSTGRES_DBNAME": "-",  # required by the factory; the pool's own string goes first
+            "POSTGRES_HOST": "-",
+            "POSTGRES_USER": "-",
+            "POSTGRES_PASSWORD": "-",
+            "POSTGRES_SCHEMA": schema,
+            "POSTGRES_POOL_SIZE": str(pool_size),
+            "POSTGRES_MAX_OVERFLOW": "2",
+            "POSTGRES_IDLE_IN_TRANSACTION_SESSION_TIMEOUT": "60",
+            "CREATE_TABLE": "n",
+        }
+        try:
+            psycopg.connect(dsn).close()  # the pool would try for half a minute and then not say why
+            super().__init__(env)
+        except (psycopg.OperationalError, OperationalError, InterfaceError) as error:
+            raise Unavailable(f"PostgreSQL: {str(error).strip()}") from error
 
     def construct_factory(self, env: Any) -> Any:  # noqa: ANN401
         """Make the factory and hand its pool the whole connection string."""
