@@ -788,7 +788,7 @@ def test_a_batch_that_mixes_everything_answers_each_in_its_place(desk: Desk, mig
         (desk.raw(b"\xff"), "message.not_json"),
         (desk.record(known), "accepted"),
         (desk.record(changed(known, name="Other")), "command.id_reused"),
-        (desk.record(replace(good, id="b", type="prm.lead.explode")), "command.unknown_type"),
+        (desk.record(replace(good, id="b", type="prm.conflict.open")), "command.unknown_type"),
         (desk.record(opening(acme, colour="red")), "command.invalid"),
         (desk.record(command("opportunity.lose", data={"reason": "price"})), "aggregate.not_found"),
         (desk.record(opening(acme, policy.STREAM)), "aggregate.not_found"),

@@ -173,7 +173,7 @@ CUSTOMER = GivenCustomer(
     domains=("www.lojas-sul.example",),
 )
 KEY = "tax:BR:cnpj:11222333"
-REGISTER = ld.Register(
+REGISTER = m.Register(
     partner_id=ACME,
     customer=CUSTOMER,
     product_lines=("scales",),
@@ -182,16 +182,16 @@ REGISTER = ld.Register(
     expected_close_on=date(2026, 6, 30),
     business_problem=PROBLEM,
 )
-CAPTURE = ld.Capture(customer=CUSTOMER, product_lines=("scales",), source="fair")
-SCREEN = ld.Screen(version=1)
-ACCEPT = ld.Accept(next_action=NEXT)
-OFFER = ld.Offer(partner_id=ACME, strategy="manual", candidates=(m.GivenCandidate(partner_id=ACME),))
+CAPTURE = m.Capture(customer=CUSTOMER, product_lines=("scales",), source="fair")
+SCREEN = m.Screen(version=1)
+ACCEPT = m.Accept(next_action=NEXT)
+OFFER = m.Offer(partner_id=ACME, strategy="manual", candidates=(m.GivenCandidate(partner_id=ACME),))
 SENDERS: Mapping[str, Actor] = {
-    **{command.NAME: PA for command in (ld.Resubmit, ld.Withdraw, ld.Open, ld.Accept, ld.Decline, ld.RecordContact)},
-    **{command.NAME: PA for command in (ld.StartWork, ld.RequestExtension)},
-    **{command.NAME: SYSTEM for command in (ld.Screen, ld.Lapse, ld.Expire, ld.ExpireOffer, ld.RemindProtection)},
-    **{command.NAME: SYSTEM for command in (ld.WarnSla, ld.BreachSla, ld.RemindContact, o.EndProtection)},
-    ld.Revert.NAME: by(Role.VENDOR_ADMIN),
+    **{command.NAME: PA for command in (m.Resubmit, m.Withdraw, m.Open, m.Accept, m.Decline, m.RecordContact)},
+    **{command.NAME: PA for command in (m.StartWork, m.RequestExtension)},
+    **{command.NAME: SYSTEM for command in (m.Screen, m.Lapse, m.Expire, m.ExpireOffer, m.RemindProtection)},
+    **{command.NAME: SYSTEM for command in (m.WarnSla, m.BreachSla, m.RemindContact, o.EndProtection)},
+    m.Revert.NAME: by(Role.VENDOR_ADMIN),
 }
 
 
@@ -205,72 +205,72 @@ def told(state: ld.Lead, *commands: Command, at: datetime = NOW, **known: Any) -
 
 
 SUBMITTED = told(ld.Lead(), REGISTER, SCREEN)
-APPROVED = told(SUBMITTED, ld.Approve())
-ASKED = told(SUBMITTED, ld.RequestInformation(note="Who have you met?"))
+APPROVED = told(SUBMITTED, m.Approve())
+ASKED = told(SUBMITTED, m.RequestInformation(note="Who have you met?"))
 CAPTURED = told(ld.Lead(), CAPTURE)
-OFFERED = told(CAPTURED, ld.Qualify(), OFFER)
-ACCEPTED = told(OFFERED, ld.Open(), ACCEPT)
-CONTACTED = told(ACCEPTED, ld.RecordContact(kind="call"))
-WORKING = told(CONTACTED, ld.StartWork())
-CONVERT = ld.Convert(name="Stock counts", next_action=NEXT, deal_type="new")
+OFFERED = told(CAPTURED, m.Qualify(), OFFER)
+ACCEPTED = told(OFFERED, m.Open(), ACCEPT)
+CONTACTED = told(ACCEPTED, m.RecordContact(kind="call"))
+WORKING = told(CONTACTED, m.StartWork())
+CONVERT = m.Convert(name="Stock counts", next_action=NEXT, deal_type="new")
 LEADS: Mapping[str, ld.Lead] = {
     "none": ld.Lead(),
     "submitted": SUBMITTED,
-    "in_review": told(SUBMITTED, ld.StartReview()),
+    "in_review": told(SUBMITTED, m.StartReview()),
     "action_required": ASKED,
     "approved": APPROVED,
     "converted": told(APPROVED, CONVERT),
-    "rejected": told(SUBMITTED, ld.Reject(reason="other")),
-    "withdrawn": told(SUBMITTED, ld.Withdraw()),
-    "lapsed": told(ASKED, ld.Lapse(due=NOW + timedelta(days=30)), at=NOW + timedelta(days=30)),
-    "expired": told(APPROVED, ld.Expire(due=NOW), at=NOW + timedelta(days=90)),
-    "revoked": told(APPROVED, ld.Revoke(reason="The customer asked for it")),
+    "rejected": told(SUBMITTED, m.Reject(reason="other")),
+    "withdrawn": told(SUBMITTED, m.Withdraw()),
+    "lapsed": told(ASKED, m.Lapse(due=NOW + timedelta(days=30)), at=NOW + timedelta(days=30)),
+    "expired": told(APPROVED, m.Expire(due=NOW), at=NOW + timedelta(days=90)),
+    "revoked": told(APPROVED, m.Revoke(reason="The customer asked for it")),
     "new": CAPTURED,
-    "qualified": told(CAPTURED, ld.Qualify()),
+    "qualified": told(CAPTURED, m.Qualify()),
     "offered": OFFERED,
     "accepted": ACCEPTED,
     "contacted": CONTACTED,
     "working": WORKING,
     "converted, captured": told(WORKING, CONVERT),
-    "disqualified": told(WORKING, ld.Disqualify(reason="no_need")),
+    "disqualified": told(WORKING, m.Disqualify(reason="no_need")),
 }
-ACTIVITY = ld.LogActivity(kind="call", summary="Talked about the stock")
+ACTIVITY = m.LogActivity(kind="call", summary="Talked about the stock")
 LEAD_COMMANDS: list[Command] = [
     REGISTER,
     CAPTURE,
     SCREEN,
-    ld.ResolveMatch(other_lead=RIVAL, outcome="not_a_conflict"),
-    ld.StartReview(),
-    ld.RequestInformation(note="Who have you met?", fields=("contact",)),
-    ld.Resubmit(external_id="R-1"),
-    ld.Approve(),
-    ld.Reject(reason="not_qualified"),
-    ld.Withdraw(),
-    ld.Lapse(due=NOW),
-    ld.RequestExtension(evidence="The tender was put off"),
-    ld.Extend(evidence="The tender was put off"),
-    ld.Correct(external_id="R-1", reason="A typing error"),
-    ld.Transfer(partner_id=BETA, reason="The customer asked for it"),
-    ld.AssignOwner(owner="bia"),
-    ld.WarnSla(due=NOW),
-    ld.BreachSla(due=NOW),
-    ld.RemindProtection(due=NOW),
+    m.ResolveMatch(other_lead=RIVAL, outcome="not_a_conflict"),
+    m.StartReview(),
+    m.RequestInformation(note="Who have you met?", fields=("contact",)),
+    m.Resubmit(external_id="R-1"),
+    m.Approve(),
+    m.Reject(reason="not_qualified"),
+    m.Withdraw(),
+    m.Lapse(due=NOW),
+    m.RequestExtension(evidence="The tender was put off"),
+    m.Extend(evidence="The tender was put off"),
+    m.Correct(external_id="R-1", reason="A typing error"),
+    m.Transfer(partner_id=BETA, reason="The customer asked for it"),
+    m.AssignOwner(owner="bia"),
+    m.WarnSla(due=NOW),
+    m.BreachSla(due=NOW),
+    m.RemindProtection(due=NOW),
     o.EndProtection(outcome="won", opportunity_id=DEAL, partners=(ACME,)),
     CONVERT,
-    ld.Expire(due=NOW),
-    ld.Revoke(reason="The customer asked for it"),
-    ld.Revert(reason="The wrong one"),
+    m.Expire(due=NOW),
+    m.Revoke(reason="The customer asked for it"),
+    m.Revert(reason="The wrong one"),
     ACTIVITY,
-    ld.Comment(text="Good news"),
-    ld.Qualify(score=70),
+    m.Comment(text="Good news"),
+    m.Qualify(score=70),
     OFFER,
-    ld.Open(),
+    m.Open(),
     ACCEPT,
-    ld.Decline(reason="no_capacity"),
-    ld.ExpireOffer(due=NOW),
-    ld.Recall(reason="Nothing happens"),
-    ld.RecordContact(kind="call"),
-    ld.StartWork(),
-    ld.Disqualify(reason="no_need"),
-    ld.RemindContact(due=NOW),
+    m.Decline(reason="no_capacity"),
+    m.ExpireOffer(due=NOW),
+    m.Recall(reason="Nothing happens"),
+    m.RecordContact(kind="call"),
+    m.StartWork(),
+    m.Disqualify(reason="no_need"),
+    m.RemindContact(due=NOW),
 ]

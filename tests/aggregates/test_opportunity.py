@@ -1,12 +1,13 @@
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 import pytest
 
 from prm_es.aggregates import policy
-from prm_es.aggregates.base import Command, Decision, Event, Facts, Refused
+from prm_es.aggregates.base import Command, Decision, Event, Facts, FollowUp, Refused
 from prm_es.aggregates.fields import GivenContact, GivenMoney, Money
 from prm_es.aggregates.opportunity import (
     AGGREGATE,
@@ -21,13 +22,16 @@ from prm_es.aggregates.opportunity import (
     CompleteNextAction,
     CreditSplitSet,
     DetailsChanged,
+    EndProtection,
     ForecastOverridden,
     GivenPriceProposed,
     GivenProduct,
     GivenShare,
+    Incumbency,
     LogActivity,
     Lose,
     Lost,
+    MarkStalled,
     NextActionSet,
     Opened,
     Opportunity,
@@ -41,17 +45,23 @@ from prm_es.aggregates.opportunity import (
     SetCreditSplit,
     Share,
     StageChanged,
+    Stalled,
     Win,
     Won,
+    incumbency,
 )
 from prm_es.aggregates.partner import Member
-from prm_es.messages import Role
+from prm_es.messages import Actor, Role
 
 from .cases import (
     ACME,
     ACTIVE,
     BETA,
+    CM,
+    CUSTOMER,
+    DEAL,
     IMPORT,
+    KEY,
     LOST,
     MONEY,
     NEXT,
@@ -63,12 +73,14 @@ from .cases import (
     PROBLEM,
     SNAPSHOT,
     STRANGER,
+    SYSTEM,
     TODAY,
     WON,
     after,
     ask,
     by,
     code,
+    events,
     facts,
     fields,
     only,
@@ -186,7 +198,7 @@ def test_an_import_opens_what_was_won_as_opened_and_won() -> None:
     assert isinstance(opened, Opened)
     assert isinstance(won, Won)
     assert (opened.opened_by, won.amount, won.missing) == ("bruno", MONEY.stored(), ())
-    assert after(AGGREGATE, *decision).status == "won"
+    assert after(AGGREGATE, *events(decision)).status == "won"
 
 
 def test_an_import_opens_what_was_lost_and_says_that_the_reason_is_missing() -> None:
@@ -234,7 +246,7 @@ def test_with_all_entry_fields_the_stage_changes_and_takes_its_snapshot() -> Non
         ),
     )
     assert not isinstance(details, Refused)
-    event = only(when(given(*details), ChangeStage(stage="committed", next_action=NEXT)))
+    event = only(when(given(*events(details)), ChangeStage(stage="committed", next_action=NEXT)))
     assert isinstance(event, StageChanged)
     assert (event.previous, event.probability, event.category, event.backwards) == ("prospect", 90, "commit", False)
 
@@ -435,3 +447,54 @@ def test_the_final_amount_may_be_in_another_currency() -> None:
     event = only(when(given(), Win(final_amount=GivenMoney(amount=Decimal(5), currency="JPY"), order_reference="1")))
     assert isinstance(event, Won)
     assert event.amount == Money(amount=Decimal(5), currency="JPY")
+
+
+# Stalling, and what its end means for others
+
+CALL = LogActivity(kind="call", summary="Talked about the stock")
+
+
+def told(state: Opportunity, command: Command, by: Actor = CM, at: datetime = NOW) -> Decision:
+    return when(state, command, facts(by, at=at))
+
+
+def test_without_activity_it_stalls_when_the_last_one_said_and_the_next_clears_it() -> None:
+    state = after(AGGREGATE, *events(told(NOTHING, OPEN)))
+    due = NOW + timedelta(days=30)
+    assert state.stalls_at == due
+    assert code(told(state, MarkStalled(due=due), SYSTEM)) == "deadline.early"
+    busy = reduce(AGGREGATE.evolve, events(told(state, CALL, at=NOW + timedelta(days=2))), state)
+    assert told(busy, MarkStalled(due=due), SYSTEM, at=due) == ()
+    assert only(told(state, MarkStalled(due=due), SYSTEM, at=due + timedelta(days=3))) == Stalled(stalled_at=due)
+    stalled = AGGREGATE.evolve(state, Stalled(stalled_at=due))
+    assert told(stalled, MarkStalled(due=due), SYSTEM, at=due) == ()
+    late = CALL.model_copy(update={"happened_on": TODAY - timedelta(days=9)})
+    assert reduce(AGGREGATE.evolve, events(told(stalled, late, at=due)), stalled).stalled
+    assert not reduce(AGGREGATE.evolve, events(told(stalled, CALL, at=due)), stalled).stalled
+
+
+@pytest.mark.parametrize(
+    ("command", "outcome"), [(Win(final_amount=MONEY, order_reference="PO-1"), "won"), (Lose(reason="price"), "lost")]
+)
+def test_its_end_ends_the_protection_of_the_lead_it_came_from(command: Command, outcome: str) -> None:
+    state = after(AGGREGATE, OPENED.model_copy(update={"lead_id": STRANGER}))
+    (_closed, follow_up) = told(state, command)  # type: ignore[misc]
+    wanted = EndProtection(outcome=outcome, opportunity_id=DEAL, partners=(ACME,))
+    assert follow_up == FollowUp(STRANGER, wanted, required=False)
+    only(told(after(AGGREGATE, OPENED), command))
+
+
+def test_an_import_of_what_was_lost_tells_its_lead_too() -> None:
+    lost = changed(stage="lost", lead_id=STRANGER, lost_reason="price")
+    assert isinstance(told(NOTHING, lost, IMPORT)[2], FollowUp)  # type: ignore[index]
+
+
+def test_who_won_a_customer_last_is_its_incumbent() -> None:
+    opening = changed(customer=CUSTOMER, products=(GivenProduct(line="scales"),))
+    state = after(AGGREGATE, *events(told(NOTHING, opening)))
+    assert incumbency(state) is None
+    assert incumbency(AGGREGATE.evolve(state, WON)) == Incumbency(ACME, frozenset({KEY}), frozenset({"scales"}), NOW)
+    assert incumbency(AGGREGATE.evolve(state, LOST)) is None
+    other = ChangeDetails(customer=CUSTOMER.model_copy(update={"customer_id": "C-1"}))
+    corrected = reduce(AGGREGATE.evolve, events(told(state, other)), state)
+    assert set(corrected.customer_keys) == {KEY, "id:C-1"}

@@ -101,21 +101,21 @@ PARTNER_STEPS: st.SearchStrategy[Command] = st.one_of(
 
 HOURS = st.integers(0, 24 * 120).map(lambda hours: NOW + timedelta(hours=hours))
 DEADLINES = (
-    ld.Lapse, ld.WarnSla, ld.BreachSla, ld.RemindProtection, ld.Expire, ld.ExpireOffer, ld.RemindContact,
+    m.Lapse, m.WarnSla, m.BreachSla, m.RemindProtection, m.Expire, m.ExpireOffer, m.RemindContact,
 )  # fmt: skip
 OTHERS = st.sampled_from([CUSTOMER, CUSTOMER.model_copy(update={"tax_ids": ()}), GivenCustomer(name="Lojas Norte")])
 LEAD_STEPS: st.SearchStrategy[Command] = st.one_of(
     st.sampled_from(LEAD_COMMANDS),
     st.sampled_from(DEADLINES).flatmap(lambda kind: st.builds(kind, due=HOURS)),
-    st.builds(ld.Recall, reason=st.just("Nothing happens"), due=HOURS),
-    st.builds(ld.Resubmit, customer=OTHERS, product_lines=st.sampled_from([("scales",), ("scales", "shelves")])),
-    st.builds(ld.Correct, customer=OTHERS, reason=st.just("So it is")),
-    st.builds(ld.Correct, product_lines=st.sampled_from([("scales",), ("shelves",)]), reason=st.just("So it is")),
-    st.builds(ld.Screen, version=st.integers(1, 12), matches=st.sampled_from([
+    st.builds(m.Recall, reason=st.just("Nothing happens"), due=HOURS),
+    st.builds(m.Resubmit, customer=OTHERS, product_lines=st.sampled_from([("scales",), ("scales", "shelves")])),
+    st.builds(m.Correct, customer=OTHERS, reason=st.just("So it is")),
+    st.builds(m.Correct, product_lines=st.sampled_from([("scales",), ("shelves",)]), reason=st.just("So it is")),
+    st.builds(m.Screen, version=st.integers(1, 12), matches=st.sampled_from([
         (), (m.GivenMatch(lead_id=RIVAL, strength="probable"),), (m.GivenMatch(lead_id=RIVAL, strength="hard"),)])),
-    st.builds(ld.ResolveMatch, other_lead=st.just(RIVAL), outcome=st.just("split"), claim_group=st.uuids()),
-    st.builds(ld.Offer, partner_id=PARTNERS),
-    st.builds(ld.Transfer, partner_id=PARTNERS, reason=st.just("So it is")),
+    st.builds(m.ResolveMatch, other_lead=st.just(RIVAL), outcome=st.just("split"), claim_group=st.uuids()),
+    st.builds(m.Offer, partner_id=PARTNERS),
+    st.builds(m.Transfer, partner_id=PARTNERS, reason=st.just("So it is")),
 )  # fmt: skip
 
 Step = tuple[Command, Actor]
@@ -203,7 +203,7 @@ UNPROTECTED_BY = (
 
 def sound_lead(before: ld.Lead, step: Step, decision: Decision, state: ld.Lead) -> None:
     if before.status in ld.FINAL and decision and not isinstance(decision, Refused):
-        assert (before.status, type(step[0])) == ("rejected", ld.Revert)
+        assert (before.status, type(step[0])) == ("rejected", m.Revert)
     if state.status == "none":
         return
     assert state.protected == (state.protected_from is not None)
@@ -226,15 +226,15 @@ def sound_lead(before: ld.Lead, step: Step, decision: Decision, state: ld.Lead) 
 
 
 DUE: dict[type[Command], Callable[[ld.Lead], Any]] = {
-    ld.Lapse: lambda state: state.lapse_at,
-    ld.WarnSla: lambda state: state.sla_warn_at,
-    ld.BreachSla: lambda state: state.sla_due_at,
-    ld.RemindProtection: lambda state: min(state.remind_at, default=None),
-    ld.Expire: lambda state: state.protected_until,
-    ld.ExpireOffer: lambda state: state.respond_by,
-    ld.RemindContact: lambda state: state.contact_by,
+    m.Lapse: lambda state: state.lapse_at,
+    m.WarnSla: lambda state: state.sla_warn_at,
+    m.BreachSla: lambda state: state.sla_due_at,
+    m.RemindProtection: lambda state: min(state.remind_at, default=None),
+    m.Expire: lambda state: state.protected_until,
+    m.ExpireOffer: lambda state: state.respond_by,
+    m.RemindContact: lambda state: state.contact_by,
 }
-ENDS = (ld.Withdraw, ld.Reject, ld.Lapse, ld.Disqualify, ld.Revoke, ld.Expire, ld.ExpireOffer, ld.Decline, ld.Recall)
+ENDS = (m.Withdraw, m.Reject, m.Lapse, m.Disqualify, m.Revoke, m.Expire, m.ExpireOffer, m.Decline, m.Recall)
 CHOICES = st.tuples(st.integers(0, 99), st.sampled_from([0, 0, 1, 5, 30, 200]))
 PATHS = st.tuples(st.sampled_from([REGISTER, CAPTURE]), st.lists(CHOICES, min_size=6, max_size=30))
 CONFLICT = m.GivenMatch(lead_id=RIVAL, strength="probable", other_first=False)
@@ -263,8 +263,8 @@ def likely(state: ld.Lead, choice: int, now: datetime) -> tuple[Command, datetim
         if state.status in ld.TABLE[type(one)] and (choice > 80 or not isinstance(one, ENDS))
     ] or LEAD_COMMANDS
     command = possible[choice % len(possible)]
-    if isinstance(command, ld.Screen):
-        return ld.Screen(version=state.version, matches=(CONFLICT,) if choice % 3 else ()), now
+    if isinstance(command, m.Screen):
+        return m.Screen(version=state.version, matches=(CONFLICT,) if choice % 3 else ()), now
     due = DUE[type(command)](state) if type(command) in DUE else None
     if due is None:
         return command, now
@@ -272,7 +272,8 @@ def likely(state: ld.Lead, choice: int, now: datetime) -> tuple[Command, datetim
 
 
 def test_guided_walks_come_by_every_event() -> None:
-    dice, met = Random(1), set()
+    dice = Random(1)
+    met: set[type[Event]] = set()
     for _ in range(1000):
         path = [(dice.randrange(100), dice.choice([0, 0, 1, 5, 30, 200])) for _ in range(30)]
         for _before, _step, decision, _state in guided((dice.choice([REGISTER, CAPTURE]), path)):
@@ -331,7 +332,7 @@ def test_the_events_of_a_lead_survive_storing_and_its_state_does_not_depend_on_w
 
 
 REPEATABLE = (
-    ld.Screen, ld.ResolveMatch, ld.Transfer, ld.AssignOwner, ld.Open, ld.Revoke, o.EndProtection, *DEADLINES,
+    m.Screen, m.ResolveMatch, m.Transfer, m.AssignOwner, m.Open, m.Revoke, o.EndProtection, *DEADLINES,
     o.ChangeStage, o.OverrideForecast, o.AssignOwner, o.AddPartner, o.RemovePartner, o.ChangePartnerOfRecord,
     o.SetCreditSplit, o.CompleteNextAction,
     p.AssignChannelManager, p.SetTerritories, p.SetCapacity, p.ChangeTier, p.GrantAuthorisation, p.RevokeAuthorisation,
