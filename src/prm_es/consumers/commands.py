@@ -63,7 +63,8 @@ def _poll(consumer: Any) -> list[Record]:  # noqa: ANN401
         polled = consumer.poll(timeout_ms=IDLE_MS)
     except NoOffsetForPartitionError:
         new = [partition for partition in consumer.assignment() if consumer.committed(partition) is None]
-        consumer.seek_to_beginning(*new)
+        if new:  # after a rebalance, none may be
+            consumer.seek_to_beginning(*new)
         return []
     except OffsetOutOfRangeError as error:
         raise Unavailable(

@@ -12,9 +12,9 @@ from typing import Any, Final, LiteralString
 import psycopg
 import structlog
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient
 from psycopg.rows import namedtuple_row
 
+from prm_es.consumers import topics
 from prm_es.errors import ForeignHistory, Unavailable
 from prm_es.messages import Headers, event_headers, split_state
 from prm_es.partitions import partition_of
@@ -88,7 +88,7 @@ def _producer(settings: Settings, store_id: str) -> Any:  # noqa: ANN401
 
 def resume(connection: psycopg.Connection[Any], settings: Settings, store_id: str) -> Progress:
     """Find out what the topics hold; raises ForeignHistory if it is not what this store holds."""
-    topic_ids = _topic_ids(settings)
+    topic_ids = topics.ids(settings, settings.event_topics)
     noted = _noted(connection)
     everything = noted[EVERYTHING, 0].position if (EVERYTHING, 0) in noted else 0
     partitions = [TopicPartition(topic, number) for topic in settings.event_topics for number in range(PARTITIONS)]
@@ -108,19 +108,6 @@ def resume(connection: psycopg.Connection[Any], settings: Settings, store_id: st
             if row is not None:
                 log.warning("publisher.refills", topic=place[0], partition=place[1], behind=actual, noted=row.position)
     return Progress(topic_ids, positions, everything)
-
-
-def _topic_ids(settings: Settings) -> dict[str, str]:
-    admin: Any = KafkaAdminClient(**settings.kafka_client)
-    try:
-        described = {topic["name"]: topic for topic in admin.describe_topics(settings.event_topics)}
-    finally:
-        admin.close()
-    for name in settings.event_topics:
-        topic = described.get(name)
-        if topic is None or len(topic["partitions"]) != PARTITIONS:
-            raise Unavailable(f"topic {name} is missing or has not {PARTITIONS} partitions: run `prm-es topics`")
-    return {name: str(described[name]["topic_id"]) for name in settings.event_topics}
 
 
 def _noted(connection: psycopg.Connection[Any]) -> dict[Place, Row]:
@@ -186,7 +173,7 @@ def _publish(
     store_id: str,
     stop: Event,
 ) -> None:
-    topics = {aggregate: settings.event_topic(aggregate) for aggregate in AGGREGATES}
+    names = {aggregate: settings.event_topic(aggregate) for aggregate in AGGREGATES}
     cursor = progress.everything
     while not stop.is_set():
         rows = connection.execute(_NEXT, (cursor, BATCH)).fetchall()
@@ -194,7 +181,7 @@ def _publish(
             _wait(connection)
             continue
         cursor = rows[-1].notification_id
-        moved = _send(producer, _records(rows, topics, progress, store_id))
+        moved = _send(producer, _records(rows, names, progress, store_id))
         progress.positions |= moved
         progress.everything = cursor
         _note(connection, progress, moved)
