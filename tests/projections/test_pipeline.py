@@ -18,7 +18,8 @@ from prm_es.aggregates.fields import Customer, Money
 from prm_es.install import install
 from prm_es.messages import Recorded, stored_state
 from prm_es.projections.base import Rows
-from prm_es.projections.pipeline import MODEL, Opportunity, Partner, fold
+from prm_es.projections.partners import Partner
+from prm_es.projections.pipeline import MODEL, Opportunity, fold
 from prm_es.settings import Settings
 from prm_es.store.store import NewEvent, Store, Writes
 from tests.aggregates.cases import ACME, BETA, CM, DEAL

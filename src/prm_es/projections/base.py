@@ -51,7 +51,10 @@ class Table:
 
 @dataclass(frozen=True)
 class ReadModel:
-    """A read model; `version` rises when the same log gives other rows or other views."""
+    """A read model; `version` rises when the same log gives other rows or other views.
+
+    `shared_sql` names the files of tables that other read models have as well.
+    """
 
     name: str
     version: int
@@ -59,11 +62,13 @@ class ReadModel:
     tables: tuple[Table, ...]
     fold: Fold
     views: Sequence[str]
+    shared_sql: Sequence[str] = ()
 
     @property
     def table_sql(self) -> str:
-        """DDL of the tables, with {model} open."""
-        return files(__package__).joinpath(f"{self.name}.tables.sql").read_text(encoding="utf-8")
+        """DDL of the tables, with {model} open; those shared with other read models first."""
+        parts = (*self.shared_sql, self.name)
+        return "\n".join(files(__package__).joinpath(f"{one}.tables.sql").read_text(encoding="utf-8") for one in parts)
 
     @property
     def view_sql(self) -> str:

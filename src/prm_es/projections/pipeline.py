@@ -7,10 +7,11 @@ from decimal import Decimal
 from uuid import UUID
 
 from prm_es.aggregates import opportunity as o
-from prm_es.aggregates import partner as p
 from prm_es.aggregates.base import Event
 from prm_es.messages import Recorded
+from prm_es.projections import partners
 from prm_es.projections.base import ReadModel, Row, Rows, Table
+from prm_es.projections.partners import fold_partner, without
 
 _ORDER = ("prospect", "qualified", "technical_validation", "business_validation", "committed", "won")
 _CLOSED = ("won", "lost")
@@ -63,31 +64,10 @@ class StageVisit:
     left_for: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Partner:
-    """One partner. `name` is the trade name, else the legal name."""
-
-    partner_id: UUID
-    external_id: str | None
-    name: str | None
-    legal_name: str | None
-    status: str
-    types: list[str]
-    country: str | None
-    territories: list[str]
-    tier: str | None
-    channel_manager: str | None
-    parent_id: UUID | None
-    on_notice: bool
-    since: datetime
-    data_gaps: list[str]
-    updated_position: int
-
-
 def fold(rows: Rows, recorded: Recorded, event: Event) -> Rows:
     """Give the aggregate's rows after the event."""
     if recorded.aggregate == "partner":
-        return _fold_partner(rows, recorded, event)
+        return fold_partner(rows, recorded, event)
     if recorded.aggregate == "opportunity":
         return _fold_opportunity(rows, recorded, event)
     return rows
@@ -172,12 +152,12 @@ def _changed(row: Opportunity, recorded: Recorded, event: Event) -> Opportunity:
             return _closed(row, recorded, event)
         case o.Reopened():
             reopened = _entered(row, recorded, event, ())
-            return replace(reopened, closed_on=None, lost_reason=None, data_gaps=_without(row.data_gaps, *_TO_CLOSE))
+            return replace(reopened, closed_on=None, lost_reason=None, data_gaps=without(row.data_gaps, *_TO_CLOSE))
         case o.DetailsChanged():
             return _details(row, event)
         case o.AmountChanged():
             amount = event.amount
-            gaps = _without(row.data_gaps, "amount") if amount else row.data_gaps
+            gaps = without(row.data_gaps, "amount") if amount else row.data_gaps
             return replace(
                 row,
                 amount=amount.amount if amount else None,
@@ -185,10 +165,10 @@ def _changed(row: Opportunity, recorded: Recorded, event: Event) -> Opportunity:
                 data_gaps=gaps,
             )
         case o.CloseDateChanged():
-            gaps = _without(row.data_gaps, "expected_close_on") if event.expected_close_on else row.data_gaps
+            gaps = without(row.data_gaps, "expected_close_on") if event.expected_close_on else row.data_gaps
             return replace(row, expected_close_on=event.expected_close_on, data_gaps=gaps)
         case o.NextActionSet():
-            gaps = _without(row.data_gaps, "next_action")
+            gaps = without(row.data_gaps, "next_action")
             return replace(
                 row,
                 next_action=event.text,
@@ -232,7 +212,7 @@ def _with_action(row: Opportunity, action: o.NextAction | None) -> Opportunity:
         next_action=action.text,
         next_action_due_on=action.due_on,
         next_action_owner=action.owner,
-        data_gaps=_without(row.data_gaps, "next_action"),
+        data_gaps=without(row.data_gaps, "next_action"),
     )
 
 
@@ -243,7 +223,7 @@ def _closed(row: Opportunity, recorded: Recorded, event: o.Won | o.Lost) -> Oppo
     """Close a deal: it has no next action, and what was only needed to close it is no gap any more."""
     entered = _entered(row, recorded, event, ())
     missing = {_CLOSING_GAPS.get(name, name) for name in event.missing}
-    gaps = sorted({*_without(row.data_gaps, "next_action", "expected_close_on"), *missing})
+    gaps = sorted({*without(row.data_gaps, "next_action", "expected_close_on"), *missing})
     closed = replace(
         entered,
         closed_on=event.closed_on,
@@ -262,7 +242,7 @@ def _closed(row: Opportunity, recorded: Recorded, event: o.Won | o.Lost) -> Oppo
         closed,
         amount=amount.amount if amount else row.amount,
         currency=amount.currency if amount else row.currency,
-        data_gaps=sorted({*_without(gaps, *(("amount",) if amount else ())), *missing}),
+        data_gaps=sorted({*without(gaps, *(("amount",) if amount else ())), *missing}),
     )
 
 
@@ -275,12 +255,8 @@ def _details(row: Opportunity, event: o.DetailsChanged) -> Opportunity:
         customer=(event.customer.name if event.customer else None) if "customer" in changed else row.customer,
         product_lines=_lines(event.products) if "products" in changed else row.product_lines,
         deal_type=event.deal_type if "deal_type" in changed else row.deal_type,
-        data_gaps=_without(row.data_gaps, *(name for name in changed if getattr(event, name, None))),
+        data_gaps=without(row.data_gaps, *(name for name in changed if getattr(event, name, None))),
     )
-
-
-def _without(gaps: Iterable[str], *filled: str) -> list[str]:
-    return sorted(set(gaps) - set(filled))
 
 
 def _first_visits(recorded: Recorded, event: o.Opened) -> tuple[StageVisit, ...]:
@@ -302,118 +278,6 @@ def _direction(before: str, after: str) -> str:
     return "forward" if _ORDER.index(after) > _ORDER.index(before) else "back"
 
 
-# Partners
-
-
-def _fold_partner(rows: Rows, recorded: Recorded, event: Event) -> Rows:
-    before: Partner | None = next(iter(rows["partner"]), None)
-    after = _profile(_status_after(before, recorded, event), event)
-    after = replace(_trait(after, event), data_gaps=_partner_gaps(after, event), updated_position=recorded.position)
-    return {**rows, "partner": (after,)}
-
-
-_STATUS: dict[type[Event], str] = {
-    p.Invited: "invited",
-    p.ApplicationSubmitted: "applied",
-    p.InvitationDeclined: "declined",
-    p.ReviewStarted: "under_review",
-    p.Approved: "approved",
-    p.Rejected: "rejected",
-    p.OnboardingStarted: "onboarding",
-    p.Activated: "active",
-    p.Suspended: "suspended",
-    p.Reinstated: "active",
-    p.Terminated: "terminated",
-}
-
-
-def _status_after(before: Partner | None, recorded: Recorded, event: Event) -> Partner:
-    row = before or Partner(
-        partner_id=recorded.subject,
-        external_id=None,
-        name=None,
-        legal_name=None,
-        status="",
-        types=[],
-        country=None,
-        territories=[],
-        tier=None,
-        channel_manager=None,
-        parent_id=None,
-        on_notice=False,
-        since=recorded.at,
-        data_gaps=[],
-        updated_position=recorded.position,
-    )
-    if isinstance(event, p.Imported):
-        return replace(row, status=event.status)
-    return replace(row, status=_STATUS.get(type(event), row.status))
-
-
-_PROFILE = ("legal_name", "trade_name", "country", "types", "parent", "external_id")
-
-
-def _profile(row: Partner, event: Event) -> Partner:
-    """Take over what a profile says: all that is given by an application or import, what is named by an update."""
-    if not isinstance(event, p.Invited | p.ApplicationSubmitted | p.Imported | p.ProfileUpdated):
-        return row
-    if isinstance(event, p.ProfileUpdated):
-        said = set(event.changed)
-    else:
-        said = {name for name in _PROFILE if getattr(event, name)}
-    legal = event.legal_name if "legal_name" in said else row.legal_name
-    trade = event.trade_name if "trade_name" in said else (row.name if row.name != row.legal_name else None)
-    return replace(
-        row,
-        legal_name=legal,
-        name=trade or legal,
-        country=event.country if "country" in said else row.country,
-        types=list(event.types) if "types" in said else row.types,
-        parent_id=event.parent if "parent" in said else row.parent_id,
-        external_id=event.external_id if "external_id" in said else row.external_id,
-    )
-
-
-def _trait(row: Partner, event: Event) -> Partner:
-    match event:
-        case p.Imported():
-            return replace(
-                row,
-                territories=list(event.territories),
-                tier=event.tier,
-                channel_manager=event.channel_manager,
-                on_notice=event.on_notice,
-            )
-        case p.Invited():
-            return replace(row, channel_manager=event.channel_manager)
-        case p.ChannelManagerAssigned():
-            return replace(row, channel_manager=event.channel_manager)
-        case p.TerritoriesSet():
-            return replace(row, territories=list(event.territories))
-        case p.TierChanged():
-            return replace(row, tier=event.tier)
-        case p.PlacedOnNotice():
-            return replace(row, on_notice=True)
-        case p.NoticeCleared():
-            return replace(row, on_notice=False)
-        case _:
-            return row
-
-
-def _partner_gaps(row: Partner, event: Event) -> list[str]:
-    match event:
-        case p.Imported() | p.ApplicationSubmitted():
-            return sorted(event.missing)
-        case p.Activated():
-            return sorted({*row.data_gaps, *event.missing})
-        case p.AgreementSigned():
-            return _without(row.data_gaps, "agreement")
-        case p.ProfileUpdated():
-            return _without(row.data_gaps, *(name for name in event.changed if getattr(event, name, None)))
-        case _:
-            return row.data_gaps
-
-
 MODEL = ReadModel(
     name="pipeline",
     version=1,
@@ -421,8 +285,9 @@ MODEL = ReadModel(
     tables=(
         Table(Opportunity, ("opportunity_id",), sealed=("customer", "next_action")),
         Table(StageVisit, ("opportunity_id", "number")),
-        Table(Partner, ("partner_id",)),
+        partners.TABLE,
     ),
     fold=fold,
+    shared_sql=(partners.SQL,),
     views=("funnel", "pipeline", "opportunities", "partners"),
 )
