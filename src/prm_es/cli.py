@@ -712,8 +712,10 @@ def project(names: Annotated[list[str], typer.Argument(help="Read models that th
 
     Example: prm-es project pipeline
     """
-    from prm_es.projections.registry import named  # noqa: PLC0415
+    from prm_es.projections.registry import ORDERED, named  # noqa: PLC0415
 
+    if ordered := sorted(set(names) & set(ORDERED)):
+        raise Usage(f"{ordered[0]} has a worker of its own: prm-es {ordered[0]}")
     models = [named(name) for name in names]
 
     def load() -> Callable[..., None]:
@@ -722,6 +724,49 @@ def project(names: Annotated[list[str], typer.Argument(help="Read models that th
         return projector.work
 
     _worker("+".join(names), load, models)
+
+
+@app.command()
+def conflicts() -> None:
+    """Run the worker that compares every lead with all live ones and screens it; a second one stands by.
+
+    Example: prm-es conflicts
+    """
+    _ordered("conflicts")
+
+
+@app.command()
+def reactions() -> None:
+    """Run the worker that revokes and recalls what a terminated partner has; a second one stands by.
+
+    Example: prm-es reactions
+    """
+    _ordered("reactions")
+
+
+def _ordered(name: str) -> None:
+    def load() -> Callable[..., None]:
+        from prm_es.consumers.ordered import follow  # noqa: PLC0415
+        from prm_es.projections.registry import ORDERED  # noqa: PLC0415
+
+        return lambda settings, stop: follow(settings, ORDERED[name], stop)
+
+    _worker(name, load)
+
+
+@app.command()
+def deadlines() -> None:
+    """Run the worker that sends what is due: expiries, reminders, warnings, recalls; a second one stands by.
+
+    Example: prm-es deadlines
+    """
+
+    def load() -> Callable[..., None]:
+        from prm_es.consumers.ordered import keep_deadlines  # noqa: PLC0415
+
+        return keep_deadlines
+
+    _worker("deadlines", load)
 
 
 @app.command()

@@ -21,6 +21,7 @@ Headers = Sequence[tuple[str, bytes]]
 SPEC_VERSION: Final = "1.0"
 STRUCTURED: Final = "application/cloudevents+json"
 SERVICE: Final = "prm-es"
+RESERVED: Final = "prm-es:"  # sources of the service's own commands begin so: no sender can use up their ids
 VENDOR: Final = "vendor"
 NAMESPACE: Final = UUID("6f0e9f3c-5d0b-5c59-9d3e-2f6a3b1c7a10")
 MAX_TEXT: Final = 255
@@ -159,7 +160,7 @@ def envelope(attributes: Mapping[str, Any], data: bytes) -> Envelope:
     if _text(attributes, "specversion") != SPEC_VERSION:
         raise Unreadable("message.specversion", "specversion must be 1.0")
     return Envelope(
-        source=_text(attributes, "source"),
+        source=_source(attributes),
         id=_text(attributes, "id"),
         type=_text(attributes, "type"),
         subject=_subject(_text(attributes, "subject")),
@@ -186,6 +187,13 @@ def _text(attributes: Mapping[str, Any], name: str) -> str:
     if value is None:
         raise Unreadable(f"message.{name}", f"{name} is missing")
     return value
+
+
+def _source(attributes: Mapping[str, Any]) -> str:
+    source = _text(attributes, "source")
+    if source.startswith(RESERVED) and attributes.get("actorrole") != Role.SYSTEM:
+        raise Unreadable("message.source", f"sources that begin with {RESERVED} are the service's own")
+    return source
 
 
 def _subject(text: str) -> UUID:

@@ -18,6 +18,7 @@ from psycopg2 import sql
 from prm_es.errors import AlreadyRunning, Unavailable
 from prm_es.messages import recorded
 from prm_es.projections.base import PERSONAL, ReadModel
+from prm_es.projections.ordered import EVERYTHING, OrderedModel, OrderedProjector
 from prm_es.projections.registry import READ_MODELS
 from prm_es.projections.rows import Copier
 from prm_es.projections.runner import Projector, fold_stream, schema_of, streams
@@ -146,8 +147,15 @@ def _create(cursor: Any, settings: Settings, model: ReadModel, generation: int, 
             "INSERT INTO {}.checkpoints (name, generation, topic, partition, position)"
             " SELECT %s, %s, topic, partition, 0 FROM unnest(%s) topic, generate_series(0, %s) partition"
         ).format(bookkeeping),
-        (model.name, generation, [settings.event_topic(name) for name in model.aggregates], PARTITIONS - 1),
+        (model.name, generation, *_places(settings, model)),
     )
+
+
+def _places(settings: Settings, model: ReadModel) -> tuple[list[str], int]:
+    """Give the topics and the highest partition that have a checkpoint each; an ordered model has one for the log."""
+    if isinstance(model, OrderedModel):
+        return [EVERYTHING], 0
+    return [settings.event_topic(name) for name in model.aggregates], PARTITIONS - 1
 
 
 _PERSONAL_AND_GRANTS: Final = (
@@ -174,8 +182,11 @@ def _fill(
 ) -> tuple[int, int]:
     """Fold the log as it stands, aggregate by aggregate, and COPY the rows; then catch up until close to its end.
 
+    An ordered model is folded in order, up to where the live one is: what it asks for from there on, its worker sends.
     Gives the number of events folded and the position reached.
     """
+    if isinstance(model, OrderedModel):
+        return _fill_in_order(connection, settings, model, generation, progress)
     with connection, connection.cursor() as cursor:
         head = _head(cursor)
         done = _copy_all(connection, cursor, settings, model, generation, head, progress)
@@ -185,6 +196,27 @@ def _fill(
             schema = schema_of(settings, model.name, generation)
             cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.name)))
     return done, _catch_up(settings, model, generation, head)
+
+
+def _fill_in_order(
+    connection: Any,  # noqa: ANN401
+    settings: Settings,
+    model: OrderedModel,
+    generation: int,
+    progress: Progress,
+) -> tuple[int, int]:
+    with connection, connection.cursor() as cursor:
+        live = _live(cursor, settings, model)
+        head = _lowest(cursor, settings, model, live) if live is not None else 0
+    projector = OrderedProjector(settings, model, generation=generation)
+    try:
+        done = 0
+        while (step := projector.advance(upto=head)).events:
+            done += step.events
+            progress(done, head)
+        return done, step.position
+    finally:
+        projector.close()
 
 
 def _copy_all(
@@ -241,11 +273,27 @@ def _catch_up(settings: Settings, model: ReadModel, generation: int, after: int)
 
 
 def _finish(cursor: Any, settings: Settings, model: ReadModel, generation: int, after: int) -> None:  # noqa: ANN401
-    """Catch up to the end of the log inside this transaction, workers being held."""
+    """Catch up to the end of the log, or to where a live ordered model is, inside this transaction, workers held."""
+    if isinstance(model, OrderedModel):
+        _finish_in_order(cursor, settings, model, generation)
+        return
     projector = Projector(settings, model, generation)
     try:
         while (reached := projector.catch_up_in(cursor, after)) > after:
             after = reached
+    finally:
+        projector.close()
+
+
+def _finish_in_order(cursor: Any, settings: Settings, model: OrderedModel, generation: int) -> None:  # noqa: ANN401
+    live = _live(cursor, settings, model)
+    if live is None or live == generation:
+        return
+    upto = _lowest(cursor, settings, model, live)
+    projector = OrderedProjector(settings, model, generation=generation)
+    try:
+        while projector.advance_in(cursor, upto=upto).events:
+            pass
     finally:
         projector.close()
 
@@ -290,7 +338,8 @@ def _point_views(cursor: Any, settings: Settings, model: ReadModel, generation: 
     for view in model.views:
         cursor.execute(sql.SQL("DROP VIEW IF EXISTS {}.{}").format(read, sql.Identifier(view)))
     schema = sql.Identifier(schema_of(settings, model.name, generation))
-    cursor.execute(sql.SQL(model.view_sql).format(model=schema, read=read, tz=sql.Literal(settings.report_tz)))
+    if model.views:
+        cursor.execute(sql.SQL(model.view_sql).format(model=schema, read=read, tz=sql.Literal(settings.report_tz)))
     roles = [sql.Identifier(settings.db_role(role)) for role in ("reader", "projector", "auditor")]
     for view in model.views:
         grant = sql.SQL("GRANT SELECT ON {}.{} TO {}")

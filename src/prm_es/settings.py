@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     `postgres` is a libpq connection string for every database role; a role's own string (`postgres_writer`, …) goes
     first. TLS and passwords may also come through libpq's PG* variables. `kafka` is host:port[,host:port]. The embedded
     Kafka takes its jars from the folder `kafka_jars`, or from `maven`'s address by way of the folder `cache`.
+    After `import_quiet` seconds without imports of the past, deadlines that such an import has set to a time already
+    over are acted upon.
     """
 
     model_config = SettingsConfigDict(env_prefix="PRM_", frozen=True, extra="ignore")
@@ -50,6 +52,7 @@ class Settings(BaseSettings):
     kafka_jars: Path | None = None
     kafka_heap: Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")] = "192m"
     report_tz: str = "UTC"
+    import_quiet: Annotated[float, Field(ge=0)] = 30.0
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

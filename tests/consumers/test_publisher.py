@@ -103,7 +103,7 @@ def _two(crew: Crew) -> tuple[Worker, Worker]:
     active = crew.start("publish")
     active.until_logged("publisher.active")
     standby = crew.start("publish")
-    standby.until_logged("publisher.standby")
+    standby.until_logged("worker.standby")
     return active, standby
 
 

@@ -245,9 +245,9 @@ def opportunity_of(lead_id: UUID) -> UUID:
 # The fields that a lead's sender gives, and those of them that the state cannot compare.
 _DETAILS: Final = tuple(GivenDetails.model_fields)
 _SEALED: Final = frozenset({"customer", "contact", "business_problem", "evidence"})
-_IDENTITY: Final = frozenset({"customer", "product_lines"})
+IDENTITY: Final = frozenset({"customer", "product_lines"})
 
-_STATUS: Final[Mapping[type[Event], str]] = {
+STATUS_AFTER: Final[Mapping[type[Event], str]] = {
     ReviewStarted: "in_review",
     InformationRequested: "action_required",
     Resubmitted: "submitted",
@@ -284,7 +284,7 @@ _NO_CLOCK: Final[Mapping[str, Any]] = dict.fromkeys(
 
 def evolve(state: Lead, event: Event) -> Lead:
     """Give the lead after the event."""
-    state = replace(state, version=state.version + 1, status=_STATUS.get(type(event), state.status))
+    state = replace(state, version=state.version + 1, status=STATUS_AFTER.get(type(event), state.status))
     match event:
         case Registered() | Captured():
             return _came_in(state, event)
@@ -326,9 +326,9 @@ def _came_in(state: Lead, event: Registered | Captured) -> Lead:
 
 def _with_changes(state: Lead, event: Resubmitted | Corrected) -> Lead:
     state = replace(state, **_known(event, event.changed))
-    if isinstance(event, Resubmitted) or not _IDENTITY.isdisjoint(event.changed):
+    if isinstance(event, Resubmitted) or not IDENTITY.isdisjoint(event.changed):
         state = replace(state, identity_version=state.version)
-    if not _IDENTITY.isdisjoint(event.changed):
+    if not IDENTITY.isdisjoint(event.changed):
         state = replace(state, resolved={}, decided=frozenset())
     if isinstance(event, Corrected):
         return state

@@ -15,11 +15,12 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from psycopg.rows import namedtuple_row
 
 from prm_es.consumers import topics
+from prm_es.consumers.single import take_lock
 from prm_es.errors import ForeignHistory, Unavailable
 from prm_es.messages import Headers, event_headers, split_state
 from prm_es.partitions import partition_of
 from prm_es.settings import AGGREGATES, PARTITIONS, Settings
-from prm_es.store.locks import Lock, keys
+from prm_es.store.locks import Lock
 from prm_es.store.migrate import check
 from prm_es.store.store import CHANNEL
 
@@ -27,7 +28,6 @@ log = structlog.get_logger()
 
 BATCH: Final = 500
 IDLE_S: Final = 0.5
-STANDBY_S: Final = 1.0
 EVERYTHING: Final = "*"  # the row of `published` that says up to where every event is on its topic
 
 Place = tuple[str, int]
@@ -47,7 +47,7 @@ def work(settings: Settings, stop: Event) -> None:
     """Publish until stopped; stands by while another process is active. Raises Unavailable, KafkaError."""
     with psycopg.connect(settings.dsn("writer"), autocommit=True, row_factory=namedtuple_row) as connection:
         check(connection, settings)
-        if not _take_lock(connection, settings, stop):
+        if not take_lock(connection, settings, Lock.PUBLISH, stop):
             return
         connection.execute(f"LISTEN {CHANNEL}")
         store_id = str(_one(connection, "SELECT store_id FROM store_info").store_id)
@@ -59,19 +59,6 @@ def work(settings: Settings, stop: Event) -> None:
             _publish(connection, settings, producer, progress, store_id, stop)
         finally:
             producer.close(timeout=5)
-
-
-def _take_lock(connection: psycopg.Connection[Any], settings: Settings, stop: Event) -> bool:
-    told = False
-    while not stop.is_set():
-        row = connection.execute("SELECT pg_try_advisory_lock(%s, %s) AS got", keys(settings.prefix, Lock.PUBLISH))
-        if _first(row).got:
-            return True
-        if not told:
-            log.info("publisher.standby")
-            told = True
-        stop.wait(STANDBY_S)
-    return False
 
 
 def _producer(settings: Settings, store_id: str) -> Any:  # noqa: ANN401

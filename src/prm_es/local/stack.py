@@ -44,6 +44,9 @@ WORKERS: Final = (
     worker("handle", "handle", role="writer"),
     worker("publish", "publish", role="writer"),
     worker("pipeline", "project", "pipeline", role="projector"),
+    worker("conflicts", "conflicts", role="projector"),
+    worker("deadlines", "deadlines", role="projector"),
+    worker("reactions", "reactions", role="projector"),
 )
 
 

@@ -4,10 +4,18 @@ from collections.abc import Mapping
 from typing import Final
 
 from prm_es.errors import Usage
-from prm_es.projections import pipeline
+from prm_es.projections import conflicts, deadlines, pipeline, reactions
 from prm_es.projections.base import ReadModel
+from prm_es.projections.ordered import OrderedModel
 
-READ_MODELS: Final[Mapping[str, ReadModel]] = {model.name: model for model in (pipeline.MODEL,)}
+_MODELS: Final[tuple[ReadModel, ...]] = (
+    pipeline.MODEL,
+    conflicts.MODEL,
+    deadlines.MODEL,
+    reactions.MODEL,
+)
+READ_MODELS: Final[Mapping[str, ReadModel]] = {model.name: model for model in _MODELS}
+ORDERED: Final[Mapping[str, OrderedModel]] = {model.name: model for model in _MODELS if isinstance(model, OrderedModel)}
 
 
 def named(name: str) -> ReadModel:

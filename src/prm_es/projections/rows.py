@@ -59,8 +59,9 @@ def _difference(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[A
 def _upsert(cursor: Any, table: Table, schema: str, rows: Sequence[Row]) -> None:  # noqa: ANN401
     others = [name for name in table.columns if name not in table.key]
     assignments = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others)
-    statement = sql.SQL("INSERT INTO {} ({}) VALUES %s ON CONFLICT ({}) DO UPDATE SET {}").format(
-        sql.Identifier(schema, table.name), _names(table.columns), _names(table.key), assignments
+    known = sql.SQL("UPDATE SET {}").format(assignments) if others else sql.SQL("NOTHING")
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES %s ON CONFLICT ({}) DO {}").format(
+        sql.Identifier(schema, table.name), _names(table.columns), _names(table.key), known
     )
     values = [table.values(row) for row in rows]
     psycopg2.extras.execute_values(cursor, statement.as_string(cursor), values, page_size=_PAGE)

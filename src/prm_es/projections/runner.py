@@ -128,18 +128,7 @@ class Projector:
     def _generation(self, cursor: Any) -> int:  # noqa: ANN401
         if self._pinned is not None:
             return self._pinned
-        row = self._live(cursor) or self._live(cursor)  # a swap that was waited for leaves the first look with none
-        if row is None or row[1] != self._model.version:
-            raise SchemaMismatch(
-                f"read model {self._model.name} has version {row and row[1]}, this program needs"
-                f" {self._model.version}: run `prm-es migrate`, then `prm-es rebuild`"
-            )
-        return int(row[0])
-
-    def _live(self, cursor: Any) -> Any:  # noqa: ANN401
-        query = sql.SQL("SELECT generation, version FROM {}.generations WHERE name = %s AND status = 'live' FOR SHARE")
-        cursor.execute(query.format(self._bookkeeping), (self._model.name,))
-        return cursor.fetchone()
+        return live_generation(cursor, self._settings, self._model)
 
     @property
     def _bookkeeping(self) -> sql.Identifier:
@@ -258,6 +247,22 @@ def _behind_query(settings: Settings) -> sql.Composed:
 def _event(row: tuple[Any, ...]) -> Recorded:
     position, subject, version, topic, state = row
     return recorded(position, subject, version, topic, bytes(state))
+
+
+def live_generation(cursor: Any, settings: Settings, model: ReadModel) -> int:  # noqa: ANN401
+    """Give the live generation, held until the transaction ends; raises SchemaMismatch if it is of another version."""
+    query = sql.SQL("SELECT generation, version FROM {}.generations WHERE name = %s AND status = 'live' FOR SHARE")
+    row = None
+    for _look in range(2):  # a swap that was waited for leaves the first look with none
+        cursor.execute(query.format(sql.Identifier(settings.projections_schema)), (model.name,))
+        if row := cursor.fetchone():
+            break
+    if row is None or row[1] != model.version:
+        raise SchemaMismatch(
+            f"read model {model.name} has version {row and row[1]}, this program needs"
+            f" {model.version}: run `prm-es migrate`, then `prm-es rebuild`"
+        )
+    return int(row[0])
 
 
 def schema_of(settings: Settings, name: str, generation: int) -> str:

@@ -11,6 +11,9 @@ class Lock(IntEnum):
     MIGRATE = 2
     PUBLISH = 3
     REBUILD = 4
+    CONFLICTS = 5
+    DEADLINES = 6
+    REACTIONS = 7
 
 
 def keys(prefix: str, lock: Lock) -> tuple[int, int]:

@@ -1,0 +1,40 @@
+CREATE TABLE {model}.lead (
+    lead_id         uuid PRIMARY KEY,
+    origin          text NOT NULL,
+    status          text NOT NULL,
+    partner_id      uuid,
+    version         int NOT NULL,
+    place           bigint NOT NULL,
+    came_at         timestamptz NOT NULL,
+    protected_until timestamptz,
+    customer        text,
+    customer_keys   text[] NOT NULL,
+    domain_keys     text[] NOT NULL,
+    product_lines   text[] NOT NULL
+) WITH (fillfactor = 80);
+
+CREATE TABLE {model}.lead_key (
+    lead_id uuid NOT NULL,
+    key     text NOT NULL,
+    PRIMARY KEY (lead_id, key)
+);
+CREATE INDEX ON {model}.lead_key (key);
+
+CREATE TABLE {model}.conflict (
+    low_lead_id      uuid NOT NULL,
+    high_lead_id     uuid NOT NULL,
+    round            int NOT NULL,
+    first_lead_id    uuid NOT NULL,
+    strength         text NOT NULL,
+    matched_keys     text[] NOT NULL,
+    found_position   bigint NOT NULL,
+    found_at         timestamptz NOT NULL,
+    outcome          text,
+    decided_by_lead  uuid,
+    decided_position bigint,
+    ended_position   bigint,
+    ended_at         timestamptz,
+    ended_because    text,
+    PRIMARY KEY (low_lead_id, high_lead_id, round)
+) WITH (fillfactor = 80);
+CREATE INDEX ON {model}.conflict (high_lead_id);

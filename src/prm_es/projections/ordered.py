@@ -1,0 +1,292 @@
+"""Ordered read models: those for which the order between aggregates matters, and all that send commands.
+
+One worker folds the log itself, in order of position, with one checkpoint. What it sends it sends before its commit,
+with ids that follow from the log: killed at any moment, it sends the same again, and that is answered as before.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+import psycopg2
+import structlog
+from psycopg2 import sql
+
+from prm_es.aggregates.base import Event
+from prm_es.aggregates.catalogue import parse_event
+from prm_es.errors import TooOld
+from prm_es.messages import RESERVED, VENDOR, Actor, Envelope, Recorded, Role, recorded
+from prm_es.projections import rows as tables
+from prm_es.projections.base import ReadModel, Rows
+from prm_es.projections.runner import live_generation, schema_of
+from prm_es.settings import DbRole, Settings
+
+log = structlog.get_logger()
+
+CHUNK: Final = 1000
+EVERYTHING: Final = "*"  # the topic of the one checkpoint: the whole log
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An event of the log with its content."""
+
+    recorded: Recorded
+    event: Event
+
+
+class Book:
+    """The rows of every aggregate that a batch may touch or look at, found by id and by what `index` says of them."""
+
+    def __init__(self, index: "Index", rows: Mapping[UUID, Rows]) -> None:
+        self._index = index
+        self._rows: dict[UUID, Rows] = {}
+        self._found: dict[Hashable, set[UUID]] = {}
+        for one, own in rows.items():
+            self[one] = own
+
+    def __getitem__(self, one: UUID) -> Rows:
+        return self._rows[one]
+
+    def __setitem__(self, one: UUID, rows: Rows) -> None:
+        if one in self._rows:
+            for key in self._index(self._rows[one]):
+                self._found[key].discard(one)
+        self._rows[one] = rows
+        for key in self._index(rows):
+            self._found.setdefault(key, set()).add(one)
+
+    def get(self, one: UUID) -> Rows | None:
+        """Give the rows of an aggregate, or None if there are none."""
+        return self._rows.get(one)
+
+    def find(self, *keys: Hashable) -> list[UUID]:
+        """Give the aggregates that stand under any of these keys, in order."""
+        return sorted(set().union(*(self._found.get(key, ()) for key in keys)))
+
+    def items(self) -> Iterable[tuple[UUID, Rows]]:
+        """Give every aggregate with its rows."""
+        return self._rows.items()
+
+
+Index = Callable[[Rows], Iterable[Hashable]]
+Related = Callable[[Any, str, Sequence[Parsed]], set[UUID]]
+React = Callable[[Book, Rows, Parsed], Sequence[Envelope]]
+Wanted = Callable[[Book, Envelope], bool]
+
+
+def _no_index(_rows: Rows) -> Iterable[Hashable]:
+    return ()
+
+
+def _always(_book: Book, _command: Envelope) -> bool:
+    return True
+
+
+def _nothing_related(_cursor: object, _schema: str, _events: Sequence[Parsed]) -> set[UUID]:
+    return set()
+
+
+def _no_reaction(_book: Book, _before: Rows, _parsed: Parsed) -> Sequence[Envelope]:
+    return ()
+
+
+@dataclass(frozen=True)
+class OrderedModel(ReadModel):
+    """A read model folded in order of position.
+
+    `fold` gives the rows of an event's own aggregate, as everywhere. Then `react(book, before, parsed)` may change rows
+    of others in the book and says what to ask; what is not `wanted` any more at the end of the batch is not sent.
+    Before, `related` has named the aggregates that the batch leads to; `index` says by what else they are found.
+    """
+
+    related: Related = field(default=_nothing_related)
+    index: Index = field(default=_no_index)
+    react: React = field(default=_no_reaction)
+    wanted: Wanted = field(default=_always)
+
+
+def ask(
+    model: str,
+    key: str,
+    kind: str,
+    subject: UUID,
+    data: Mapping[str, Any],
+    *,
+    cause: Recorded | None = None,
+    on_behalf_of: str | None = None,
+) -> Envelope:
+    """Make a command of the system; its id is the key, so the same command again is answered as before."""
+    source = f"{RESERVED}{model}"
+    return Envelope(
+        source=source,
+        id=key,
+        type=f"prm.{kind}",
+        subject=subject,
+        actor=Actor(source, Role.SYSTEM, VENDOR, on_behalf_of),
+        data=orjson.dumps(data),
+        correlation_id=cause.correlation_id if cause else None,
+        causation_id=f"{cause.subject}/{cause.version}" if cause else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """The position reached, and whether the model waits behind an event that it could not take.
+
+    `imported` says that among the events are some of an import of the past.
+    """
+
+    position: int
+    events: int
+    imported: bool = False
+    parked: bool = False
+
+
+class _Poison(Exception):  # noqa: N818 - never leaves this module
+    def __init__(self, poisoned: Recorded, reason: str) -> None:
+        super().__init__(reason)
+        self.poisoned, self.reason = poisoned, reason
+
+
+class OrderedProjector:
+    """One ordered read model's live generation; with a generation, as the owner, that one, and nothing is sent."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: OrderedModel,
+        send: Callable[[Sequence[Envelope]], None] = lambda _commands: None,
+        generation: int | None = None,
+    ) -> None:
+        self._settings, self._model, self._send, self._pinned = settings, model, send, generation
+        role: DbRole = "owner" if generation is not None else "projector"
+        self.connection = psycopg2.connect(settings.dsn(role))
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self.connection.close()
+
+    def advance(self, *, upto: int | None = None, limit: int = CHUNK) -> Advanced:
+        """Fold the next chunk of the log in one transaction; raises TooOld, psycopg2 errors, what `send` raises."""
+        with self.connection, self.connection.cursor() as cursor:
+            return self.advance_in(cursor, upto=upto, limit=limit)
+
+    def advance_in(self, cursor: Any, *, upto: int | None = None, limit: int = CHUNK) -> Advanced:  # noqa: ANN401
+        """Do as advance, inside the caller's transaction."""
+        generation = self.generation(cursor)
+        after = self._lock_checkpoint(cursor, generation)
+        if self._parked(cursor, generation):
+            return Advanced(after, 0, parked=True)
+        cursor.execute(_LOG, (after, upto if upto is not None else _END, limit))
+        events = [recorded(row[0], row[1], row[2], row[3], bytes(row[4])) for row in cursor]
+        if not events:
+            return Advanced(after, 0)
+        try:
+            reached = self._fold(cursor, generation, events)
+        except _Poison as poison:
+            events = [event for event in events if event.position < poison.poisoned.position]
+            if not events:
+                self._park(cursor, generation, poison)
+                return Advanced(after, 0, parked=True)
+            reached = self._fold(cursor, generation, events)
+        return Advanced(reached, len(events), imported=any(map(_of_the_past, events)))
+
+    def release(self) -> None:
+        """Let the event be tried again behind which the model waits: a newer program may be able to take it."""
+        with self.connection, self.connection.cursor() as cursor:
+            query = sql.SQL("DELETE FROM {}.dead_letters WHERE name = %s AND generation = %s")
+            cursor.execute(query.format(self._bookkeeping), (self._model.name, self.generation(cursor)))
+
+    def generation(self, cursor: Any) -> int:  # noqa: ANN401
+        """Give the generation that is worked on, held until the transaction ends."""
+        if self._pinned is not None:
+            return self._pinned
+        return live_generation(cursor, self._settings, self._model)
+
+    @property
+    def _bookkeeping(self) -> sql.Identifier:
+        return sql.Identifier(self._settings.projections_schema)
+
+    def _lock_checkpoint(self, cursor: Any, generation: int) -> int:  # noqa: ANN401
+        query = sql.SQL("SELECT position FROM {}.checkpoints WHERE name = %s AND generation = %s FOR UPDATE")
+        cursor.execute(query.format(self._bookkeeping), (self._model.name, generation))
+        ((position,),) = cursor.fetchall()
+        return int(position)
+
+    def _parked(self, cursor: Any, generation: int) -> bool:  # noqa: ANN401
+        query = sql.SQL("SELECT 1 FROM {}.dead_letters WHERE name = %s AND generation = %s LIMIT 1")
+        cursor.execute(query.format(self._bookkeeping), (self._model.name, generation))
+        return cursor.fetchone() is not None
+
+    def _park(self, cursor: Any, generation: int, poison: _Poison) -> None:  # noqa: ANN401
+        event = poison.poisoned
+        log.error("ordered.parked", model=self._model.name, position=event.position, reason=poison.reason)
+        query = sql.SQL(
+            "INSERT INTO {}.dead_letters (name, generation, position, aggregate_id, reason) VALUES (%s, %s, %s, %s, %s)"
+        )
+        values = (self._model.name, generation, event.position, event.subject, poison.reason)
+        cursor.execute(query.format(self._bookkeeping), values)
+
+    def _fold(self, cursor: Any, generation: int, events: Sequence[Recorded]) -> int:  # noqa: ANN401
+        """Fold, write, send; gives the position reached, to which the checkpoint has moved."""
+        schema = schema_of(self._settings, self._model.name, generation)
+        parsed = _parse([event for event in events if event.aggregate in self._model.aggregates])
+        ids = {one.recorded.subject for one in parsed} | self._model.related(cursor, schema, parsed)
+        before = tables.load(cursor, self._model, schema, sorted(ids))
+        book, commands = fold_in_order(self._model, before, parsed)
+        changes = {one: (before.get(one, self._model.empty()), after) for one, after in book.items()}
+        tables.save(cursor, self._model, schema, changes)
+        reached = events[-1].position
+        query = sql.SQL("UPDATE {}.checkpoints SET position = %s WHERE name = %s AND generation = %s")
+        cursor.execute(query.format(self._bookkeeping), (reached, self._model.name, generation))
+        if commands and self._pinned is None:
+            self._send(commands)
+        return reached
+
+
+_PAST: Final = timedelta(hours=1)
+
+
+def _of_the_past(event: Recorded) -> bool:
+    return event.actor.role is Role.INTEGRATION and event.at < event.recorded_at - _PAST
+
+
+_END: Final = 2**62
+_LOG = (
+    "SELECT notification_id, originator_id, originator_version, topic, state FROM events"
+    " WHERE notification_id > %s AND notification_id <= %s ORDER BY notification_id LIMIT %s"
+)
+
+
+def _parse(events: Sequence[Recorded]) -> list[Parsed]:
+    parsed = []
+    for event in events:
+        try:
+            parsed.append(Parsed(event, parse_event(event.type, event.data)))
+        except TooOld:
+            raise
+        except Exception as error:
+            raise _Poison(event, f"{type(error).__name__}: the event could not be read") from error
+    return parsed
+
+
+def fold_in_order(
+    model: OrderedModel, before: Mapping[UUID, Rows], events: Sequence[Parsed]
+) -> tuple[Book, list[Envelope]]:
+    """Fold events in the order of their positions; gives the rows after them and what is to be asked."""
+    book = Book(model.index, before)
+    commands: list[Envelope] = []
+    for parsed in events:
+        subject = parsed.recorded.subject
+        try:
+            own = book.get(subject) or model.empty()
+            book[subject] = model.fold(own, parsed.recorded, parsed.event)
+            commands += model.react(book, own, parsed)
+        except Exception as error:
+            reason = f"{type(error).__name__}: the fold could not take it"
+            raise _Poison(parsed.recorded, reason) from error
+    return book, [command for command in commands if model.wanted(book, command)]
