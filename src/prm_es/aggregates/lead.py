@@ -248,6 +248,8 @@ _SEALED: Final = frozenset({"customer", "contact", "business_problem", "evidence
 IDENTITY: Final = frozenset({"customer", "product_lines"})
 
 STATUS_AFTER: Final[Mapping[type[Event], str]] = {
+    Registered: "submitted",
+    Captured: "new",
     ReviewStarted: "in_review",
     InformationRequested: "action_required",
     Resubmitted: "submitted",
@@ -313,10 +315,9 @@ def _came_in(state: Lead, event: Registered | Captured) -> Lead:
         place_version=state.version,
     )
     if isinstance(event, Captured):
-        return replace(state, status="new", origin="captured")
+        return replace(state, origin="captured")
     return replace(
         state,
-        status="submitted",
         origin="registered",
         partner_id=event.partner_id,
         sla_warn_at=event.sla_warn_at,

@@ -99,7 +99,7 @@ def _lead(before: Lead | None, recorded: Recorded, event: Event) -> Lead:
         before = Lead(
             lead_id=recorded.subject,
             origin="captured" if isinstance(event, lead.Captured) else "registered",
-            status="new" if isinstance(event, lead.Captured) else "submitted",
+            status="",
             partner_id=event.partner_id if isinstance(event, lead.Registered) else None,
             version=recorded.version,
             place=recorded.position,
@@ -179,10 +179,8 @@ def react(book: Book, before: Rows, parsed: Parsed) -> Sequence[Envelope]:
     asks = isinstance(event, _SCREENED)
     if not asks and was is not None and (was.partner_id, _ended(was)) == (row.partner_id, _ended(row)):
         return ()
-    others = _compare(book, row, parsed)
-    return [_screen(book, one, recorded) for one in ([row] if asks else [])] + [
-        _screen(book, book[other]["lead"][0], recorded) for other in sorted(others)
-    ]
+    again = _compare(book, row, parsed) | ({row.lead_id} if asks else set())
+    return [_screen(book, book[one]["lead"][0], recorded) for one in sorted(again)]
 
 
 # What a lead is screened after; a transfer because the new partner may have a rival in the old one's place.
@@ -197,10 +195,9 @@ _SCREENED: Final = (
 
 
 def _compare(book: Book, row: Lead, parsed: Parsed) -> set[UUID]:
-    """Begin and end conflicts of one lead; gives the others that must be looked at again.
+    """Begin and end conflicts of one lead; gives the leads whose last screening is not true any more.
 
-    Those are the ones whose own screening is not true any more: a later lead that has got an earlier rival, or one that
-    was held up by a match that is gone while both live.
+    Those are the later of two that match now or matched before, while both live, and both if their order has changed.
     """
     recorded, event = parsed.recorded, parsed.event
     again: set[UUID] = set()
@@ -211,16 +208,18 @@ def _compare(book: Book, row: Lead, parsed: Parsed) -> set[UUID]:
         match = found.get(other_id)
         if match is None:
             _put(book, _over(one, row, recorded, event))
-            if not _ended(row) and one.first_lead_id == row.lead_id:
-                again.add(other_id)
+            if not (_ended(row) or _ended(book[other_id]["lead"][0])):
+                again.add(_other(one, one.first_lead_id))
         else:
-            _put(book, _renewed(one, match, _first(row, book[other_id]["lead"][0]), row, changed=changed))
+            first = _first(row, book[other_id]["lead"][0])
+            _put(book, _renewed(one, match, first, row, changed=changed))
+            if first != one.first_lead_id:
+                again |= {row.lead_id, other_id}
     for other_id, match in found.items():
         if other_id not in standing:
-            first = _first(row, book[other_id]["lead"][0])
-            _put(book, _new(book, row.lead_id, other_id, first, match, recorded))
-            if first == row.lead_id:
-                again.add(other_id)
+            one = _new(book, row.lead_id, other_id, _first(row, book[other_id]["lead"][0]), match, recorded)
+            _put(book, one)
+            again.add(_other(one, one.first_lead_id))
     return again
 
 

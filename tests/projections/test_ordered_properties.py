@@ -1,0 +1,221 @@
+"""What always holds of ordered read models: they agree with the aggregates, and the size of a batch changes nothing."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import reduce
+from itertools import combinations, count
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from prm_es.aggregates import lead as ld
+from prm_es.aggregates import opportunity as o
+from prm_es.aggregates.base import Event, Refused
+from prm_es.aggregates.catalogue import parse_event, wire_type
+from prm_es.messages import Envelope, Recorded
+from prm_es.projections import conflicts, deadlines, reactions
+from prm_es.projections.base import Rows
+from prm_es.projections.ordered import OrderedModel, OrderedProjector
+from prm_es.settings import Settings
+from tests.aggregates.cases import CM, DEAL, LEAD, events
+from tests.aggregates.test_properties import DEAL_WALKS, PATHS, Step, guided, walk
+from tests.projections.generations import Contents, contents, empty_generation, the_log
+from tests.projections.ordered import Service, service
+from tests.projections.test_ordered import registration
+from tests.support import ADMIN, MANAGER, command
+
+LONG_AGO = datetime(1990, 1, 1, tzinfo=UTC)  # recorded so early, nothing is over when it is set
+
+
+def recorded(subject: UUID, position: int, event: Event) -> Recorded:
+    return Recorded(position, subject, position, wire_type(event), LONG_AGO, LONG_AGO, CM, "tests", "1", None, b"{}")
+
+
+def folded(model: OrderedModel, subject: UUID, told: Iterable[Event]) -> Rows:
+    numbered = [(recorded(subject, number, event), event) for number, event in enumerate(told, 1)]
+    return reduce(lambda rows, one: model.fold(rows, *one), numbered, model.empty())
+
+
+def told_by(path: Any) -> tuple[list[Event], ld.Lead]:
+    told, state = [], ld.Lead()
+    for _before, _step, decision, after in guided(path):
+        told += [] if isinstance(decision, Refused) else events(decision)
+        state = after
+    return told, state
+
+
+def standing(state: ld.Lead) -> set[tuple[str, datetime]]:
+    """Give what is due by the aggregate's own state."""
+    single = {
+        deadlines.WARN: state.sla_warn_at,
+        deadlines.BREACH: state.sla_due_at,
+        deadlines.LAPSE: state.lapse_at,
+        deadlines.EXPIRE: state.protected_until,
+        deadlines.EXPIRE_OFFER: state.respond_by,
+        deadlines.CONTACT: state.contact_by,
+        deadlines.RECALL: state.recall_at,
+    }
+    return {(kind, at) for kind, at in single.items() if at} | {(deadlines.REMIND, at) for at in state.remind_at}
+
+
+@given(PATHS)
+def test_the_deadlines_of_a_lead_are_those_of_its_state(path: Any) -> None:
+    told, state = told_by(path)
+    rows = folded(deadlines.MODEL, LEAD, told)
+    assert {(one.kind, one.due_at) for one in rows["deadline"]} == standing(state)
+    assert [one.partner_id for one in rows["holder"]] == [state.partner_id]
+
+
+@given(DEAL_WALKS)
+def test_the_deadline_of_an_opportunity_is_that_of_its_state(steps: list[Step]) -> None:
+    states: list[o.Opportunity] = [o.AGGREGATE.initial]
+    told = walk(o.AGGREGATE, DEAL, steps, lambda *seen: states.append(seen[-1]))
+    if not told:
+        return
+    state = states[-1]
+    rows = folded(deadlines.MODEL, DEAL, told)
+    due = [one.due_at for one in rows["deadline"] if not one.done and not rows["holder"][0].closed]
+    stands = state.status == "open" and not state.stalled and state.stalls_at is not None
+    assert due == ([state.stalls_at] if stands else [])
+
+
+@given(PATHS)
+def test_what_conflicts_and_reactions_know_of_a_lead_is_what_its_state_says(path: Any) -> None:
+    told, state = told_by(path)
+    (lead,) = folded(conflicts.MODEL, LEAD, told)["lead"]
+    assert (lead.status, lead.partner_id, lead.protected_until) == (
+        state.status,
+        state.partner_id,
+        state.protected_until,
+    )
+    assert set(lead.customer_keys) == set(state.customer_keys)
+    assert set(lead.domain_keys) == set(state.domain_keys)
+    assert tuple(lead.product_lines) == state.product_lines
+    assert lead.place == state.place_version
+    keys = folded(conflicts.MODEL, LEAD, told)["lead_key"]
+    live = set() if ld.ended(state) else state.customer_keys | state.domain_keys
+    assert {one.key for one in keys} == live
+    (held,) = folded(reactions.MODEL, LEAD, told)["held"]
+    assert (held.status, held.partner_id, held.protected) == (state.status, state.partner_id, state.protected)
+
+
+# A channel in which many want the same customers
+
+
+@pytest.fixture(scope="module")
+def channel(migrated: Settings) -> Iterator[Service]:
+    with service(migrated) as prm:
+        dice = Random(7)
+        sellers = [
+            prm.desk.active_partner(legal_name=f"Seller {n}", authorisations=[{"product_line": one} for one in LINES])
+            for n in range(5)
+        ]
+        leads: list[UUID] = []
+        for _round in range(14):
+            prm.desk.ask(*(_something(dice, sellers, leads) for _ in range(18)))
+            if dice.random() < 0.7:  # the worker comes by now and then
+                prm.settle()
+        prm.settle()
+        yield prm
+
+
+LINES = ("scales", "sensors")
+
+
+def _customer(dice: Random) -> dict[str, Any]:
+    given: dict[str, Any] = {"name": "Lojas Sul", "country": "BR", "customer_id": f"c-{dice.randrange(40)}"}
+    return given | ({"domains": [f"d{dice.randrange(15)}.example.com"]} if dice.random() < 0.6 else {})
+
+
+def _something(dice: Random, sellers: Sequence[UUID], leads: list[UUID]) -> Envelope:
+    by, lines = dice.choice(sellers), dice.sample(LINES, dice.choice((1, 1, 2)))
+    if not leads or dice.random() < 0.45:
+        sent = registration(by, _customer(dice), product_lines=lines)
+        if dice.random() < 0.2:
+            sent = command("lead.capture", None, {"customer": _customer(dice), "product_lines": lines})
+        leads.append(sent.subject)
+        return sent
+    one = dice.choice(leads[-60:])
+    other = {"customer": _customer(dice)} if dice.random() < 0.6 else {"product_lines": lines}
+    kind, data, actor = dice.choice(
+        (
+            ("approve", {}, MANAGER),
+            ("approve", {}, MANAGER),
+            ("reject", {"reason": "not_qualified"}, MANAGER),
+            ("revert", {"reason": "a mistake"}, ADMIN),
+            ("offer", {"partner_id": str(by)}, MANAGER),
+            ("recall", {"reason": "idle"}, MANAGER),
+            ("transfer", {"partner_id": str(by), "reason": "a new territory"}, MANAGER),
+            ("correct", {**other, "reason": "it was wrong"}, MANAGER),
+            ("revoke", {"reason": "so it is"}, MANAGER),
+        )
+    )
+    return command(f"lead.{kind}", one, data, actor)
+
+
+def _states(prm: Service) -> dict[UUID, ld.Lead]:
+    states: dict[UUID, ld.Lead] = {}
+    for event in the_log(prm.settings):
+        if event.aggregate == "lead":
+            before = states.get(event.subject, ld.Lead())
+            states[event.subject] = ld.evolve(before, parse_event(event.type, event.data))
+    return states
+
+
+def test_the_open_conflicts_are_all_pairs_of_live_leads_that_match(channel: Service) -> None:
+    live = {one: state for one, state in _states(channel).items() if not ld.ended(state)}
+    expected = {}
+    for (one, state), (other, theirs) in combinations(sorted(live.items()), 2):
+        common = set(state.product_lines) & set(theirs.product_lines)
+        if state.partner_id == theirs.partner_id or not common:
+            continue
+        if state.customer_keys & theirs.customer_keys:
+            expected[frozenset((one, other))] = "hard"
+        elif state.domain_keys & theirs.domain_keys:
+            expected[frozenset((one, other))] = "probable"
+    rows = channel.view("SELECT * FROM lead_conflicts WHERE ended_position IS NULL")
+    found = {frozenset((row["first_lead_id"], row["second_lead_id"])): row["strength"] for row in rows}
+    assert found == expected
+    assert len(found) > 20
+    assert all(row["first_position"] < row["second_position"] for row in rows)
+    ended = channel.view("SELECT count(*) AS n FROM lead_conflicts WHERE status = 'past'")
+    assert ended[0]["n"] > 5
+
+
+def test_every_live_lead_is_screened_as_it_is_and_a_later_one_knows_of_every_earlier_rival(channel: Service) -> None:
+    states = _states(channel)
+    live = {one: state for one, state in states.items() if not ld.ended(state)}
+    assert all(state.screened_version >= state.identity_version for state in live.values())
+    for row in channel.view("SELECT * FROM lead_conflicts WHERE ended_position IS NULL"):
+        known = {match.lead_id for match in live[row["second_lead_id"]].matches}
+        assert row["first_lead_id"] in known
+
+
+_numbers = count(5000)
+
+
+def _in_batches(prm: Service, model: OrderedModel, size: int) -> Contents:
+    with empty_generation(prm.settings, next(_numbers), model) as generation:
+        with closing(OrderedProjector(prm.settings, model, generation=generation)) as projector:
+            while projector.advance(limit=size).events:
+                pass
+        return contents(prm.settings, generation, model)
+
+
+@pytest.mark.parametrize("model", [conflicts.MODEL, deadlines.MODEL, reactions.MODEL], ids=lambda model: model.name)
+def test_the_size_of_a_batch_changes_no_row(channel: Service, model: OrderedModel) -> None:
+    whole = _in_batches(channel, model, 100_000)
+    assert any(whole.values())
+
+    @examples(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(2, 400))
+    def any_size(size: int) -> None:
+        assert _in_batches(channel, model, size) == whole
+
+    any_size()
