@@ -16,11 +16,10 @@ import structlog
 from psycopg2 import sql
 
 from prm_es.errors import AlreadyRunning, Unavailable
-from prm_es.messages import recorded
 from prm_es.projections.base import PERSONAL, ReadModel
 from prm_es.projections.registry import READ_MODELS
 from prm_es.projections.rows import Copier
-from prm_es.projections.runner import Projector, fold_stream, schema_of, streams
+from prm_es.projections.runner import COLUMNS, Projector, event_of, fold_stream, park, schema_of, streams
 from prm_es.settings import PARTITIONS, Settings
 from prm_es.store.locks import Lock, keys
 
@@ -202,27 +201,17 @@ def _copy_all(
     with connection.cursor(name="rebuild") as log_cursor:
         log_cursor.itersize = 5000
         log_cursor.execute(
-            "SELECT notification_id, originator_id, originator_version, topic, state FROM events"
-            " WHERE notification_id <= %s AND topic LIKE ANY(%s) ORDER BY originator_id, originator_version",
+            f"{COLUMNS} WHERE notification_id <= %s AND topic LIKE ANY(%s) ORDER BY originator_id, originator_version",
             (head, wanted),
         )
-        events = (recorded(row[0], row[1], row[2], row[3], bytes(row[4])) for row in log_cursor)
-        for subject, stream in streams(events):
+        for subject, stream in streams(map(event_of, log_cursor)):
             rows, refused = fold_stream(model, model.empty(), stream)
             copier.add(subject, rows)
-            _park(cursor, settings, model, generation, refused)
+            park(cursor, settings, model, generation, refused)
             done += len(stream)
             progress(done, head)
     copier.flush()
     return done
-
-
-def _park(cursor: Any, settings: Settings, model: ReadModel, generation: int, refused: Any) -> None:  # noqa: ANN401
-    query = sql.SQL(
-        "INSERT INTO {}.dead_letters (name, generation, position, aggregate_id, reason) VALUES (%s, %s, %s, %s, %s)"
-    ).format(sql.Identifier(settings.projections_schema))
-    for event, reason in refused:
-        cursor.execute(query, (model.name, generation, event.position, event.subject, reason))
 
 
 def _head(cursor: Any) -> int:  # noqa: ANN401

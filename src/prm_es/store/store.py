@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final, LiteralString, Self, cast
+from typing import Any, Final, Self
 from uuid import UUID
 
 import psycopg
 
-from prm_es.errors import Unavailable
 from prm_es.messages import Recorded, recorded
 from prm_es.settings import DbRole, Settings
 from prm_es.store.guards import Guards, Held
 from prm_es.store.locks import Lock, keys
 from prm_es.store.migrate import check
 from prm_es.store.recorder import EVENTS_TABLE, LogApplication, from_notification
+from prm_es.store.sole import sole_row
 from prm_es.store.vault import Vault, new_key
 
 _LENGTH: Final = struct.Struct(">q").pack
@@ -325,13 +325,6 @@ def _recorded(row: Mapping[str, Any]) -> Recorded:
     return recorded(row["notification_id"], row["originator_id"], row["originator_version"], row["topic"], row["state"])
 
 
-def _one(connection: psycopg.Connection[Any], query: LiteralString) -> Mapping[str, Any]:
-    row = connection.execute(query).fetchone()
-    if row is None:
-        raise Unavailable("the store lacks a row that its migration writes: it was not migrated whole")
-    return cast("Mapping[str, Any]", row)
-
-
 def chain_digest(head: Head, writes: Writes) -> bytes:
     """Give the digest of a commit: SHA-256 over the previous one, the number, the time and every framed row.
 
@@ -368,7 +361,7 @@ class Store:
         self._digest_key = b""
         with self._recorder.transaction() as connection:
             check(connection, settings)
-            self.store_id = str(_one(connection, "SELECT store_id FROM store_info")["store_id"])
+            self.store_id = str(sole_row(connection, "SELECT store_id FROM store_info")["store_id"])
 
     def __enter__(self) -> Self:
         return self
@@ -385,7 +378,7 @@ class Store:
         """Hold the append lock and give the one way to write; commits at the end, rolls back on any exception."""
         with self._recorder.transaction() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", self._append)
-            row = _one(
+            row = sole_row(
                 connection,
                 "SELECT number, last_position, digest, greatest(clock_timestamp(), recorded_at) AS at"
                 " FROM commits ORDER BY number DESC LIMIT 1",
@@ -395,7 +388,7 @@ class Store:
 
     def _secret(self, connection: psycopg.Connection[Any]) -> bytes:
         if not self._digest_key:
-            self._digest_key = _one(connection, "SELECT digest_key FROM store_info")["digest_key"]
+            self._digest_key = sole_row(connection, "SELECT digest_key FROM store_info")["digest_key"]
         return self._digest_key
 
     @contextmanager
@@ -407,7 +400,7 @@ class Store:
     def head(self) -> int:
         """Give the position of the last event, 0 if there is none."""
         with self.reading() as connection:
-            row = _one(connection, "SELECT last_position FROM commits ORDER BY number DESC LIMIT 1")
+            row = sole_row(connection, "SELECT last_position FROM commits ORDER BY number DESC LIMIT 1")
             return int(row["last_position"])
 
     def events(self, after: int, limit: int, stop: int | None = None) -> list[Recorded]:
