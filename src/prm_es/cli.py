@@ -504,6 +504,50 @@ def _moment(text: str | None, flag: str) -> datetime | None:
 # Reading
 
 
+class AnswerFormat(StrEnum):
+    """How an answer is written."""
+
+    WORDS = "words"
+    JSON = "json"
+
+
+@app.command()
+def available(
+    actor: Annotated[str, typer.Option("--as", metavar="ID:ROLE[:PARTNER]", help="Who asks.")],
+    tax_ids: Annotated[
+        list[str] | None,
+        typer.Option("--tax-id", metavar="COUNTRY:NUMBER", help="A company's tax id; may be repeated."),
+    ] = None,
+    customer_ids: Annotated[
+        list[str] | None, typer.Option("--customer-id", help="The vendor's own id of the customer; may be repeated.")
+    ] = None,
+    product_lines: Annotated[
+        list[str] | None, typer.Option("--product-line", help="May be repeated.", show_default="all")
+    ] = None,
+    data: DataOption = None,
+    form: Annotated[AnswerFormat, typer.Option("--format", help="How to write it.")] = AnswerFormat.WORDS,
+) -> None:
+    """Say whether a customer is free for an approval; each question is logged, and counted for partners.
+
+    Example: prm-es available --tax-id BR:11222333000181 --as bia:partner_rep:3f0c9f9e-1a52-5d3f-8a43-2f1f6f6f6f6f
+    """
+    from prm_es import availability  # noqa: PLC0415
+    from prm_es.aggregates.base import Refused  # noqa: PLC0415
+    from prm_es.store.store import Store  # noqa: PLC0415
+    from prm_es.upstream.doing import actor_of  # noqa: PLC0415
+
+    who = actor_of(actor)
+    question = availability.question_of(tax_ids or (), customer_ids or (), product_lines or ())
+    with Store(_connected(data)) as store:
+        done = availability.ask(store, question, who)
+    if form is AnswerFormat.JSON:
+        typer.echo(json.dumps(availability.as_json(done), ensure_ascii=False, indent=1))
+    else:
+        for line in availability.in_words(done):
+            typer.echo(line)
+    raise typer.Exit(DIFFERS if isinstance(done, Refused) else 0)
+
+
 @app.command()
 def show(
     what: Annotated[str, typer.Argument(help="pipeline, opportunities or partners.")],

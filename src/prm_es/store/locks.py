@@ -11,6 +11,7 @@ class Lock(IntEnum):
     MIGRATE = 2
     PUBLISH = 3
     REBUILD = 4
+    ASK = 5
 
 
 def keys(prefix: str, lock: Lock) -> tuple[int, int]:

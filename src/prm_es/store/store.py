@@ -170,16 +170,7 @@ class Batch:
 
     def streams(self, subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
         """Give all events of these aggregates, in order."""
-        rows = self._connection.execute(
-            "SELECT originator_id, originator_version, topic, state, notification_id FROM events"
-            " WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version",
-            (list(subjects),),
-            binary=True,
-        )
-        streams: dict[UUID, list[Recorded]] = {}
-        for row in rows:
-            streams.setdefault(row["originator_id"], []).append(_recorded(row))
-        return streams
+        return _streams(self._connection, subjects)
 
     def tax_owners(self, tax_keys: Iterable[str]) -> dict[str, UUID]:
         """Give the partner that holds each of these tax keys, where one does."""
@@ -297,6 +288,64 @@ class Batch:
             cursor.executemany("INSERT INTO partner_identifiers (tax_key, partner_id) VALUES (%s, %s)", held)
 
 
+@dataclass(frozen=True, slots=True)
+class AskedRow:
+    """A question about availability with its answer: a row of `availability_questions` but for number and time."""
+
+    actor: str
+    actor_role: str
+    actor_org: str
+    customer_keys: Sequence[str]
+    product_lines: Sequence[str]
+    policy_version: int
+    answer: str
+    yours: bool
+    until: datetime | None
+    code: str | None
+
+
+class Asking:
+    """One transaction of a question about availability: look, answer, log. `now` is the database's."""
+
+    def __init__(self, connection: psycopg.Connection[Any], now: datetime) -> None:
+        self._connection = connection
+        self.now = now
+        self.guards = Guards(connection)
+
+    def streams(self, subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
+        """Give all events of these aggregates, in order."""
+        return _streams(self._connection, subjects)
+
+    def answered(self, org: str, since: datetime) -> int:
+        """Count the answers that an organisation got since a time; refusals are none."""
+        row = sole_row(
+            self._connection,
+            "SELECT count(*) AS n FROM availability_questions"
+            " WHERE actor_org = %s AND asked_at >= %s AND answer <> 'refused'",
+            (org, since),
+        )
+        return int(row["n"])
+
+    def log(self, row: AskedRow) -> None:
+        """Keep a question and its answer for ever."""
+        self._connection.execute(
+            "INSERT INTO availability_questions (actor, actor_role, actor_org, customer_keys, product_lines,"
+            " policy_version, answer, yours, until, code) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                row.actor,
+                row.actor_role,
+                row.actor_org,
+                list(row.customer_keys),
+                list(row.product_lines),
+                row.policy_version,
+                row.answer,
+                row.yours,
+                row.until,
+                row.code,
+            ),
+        )
+
+
 def _columns(row: CommandRow) -> tuple[object, ...]:
     return (
         row.source,
@@ -323,6 +372,19 @@ def _place(place: Place) -> tuple[str, int, int, bytes]:
 
 def _recorded(row: Mapping[str, Any]) -> Recorded:
     return recorded(row["notification_id"], row["originator_id"], row["originator_version"], row["topic"], row["state"])
+
+
+def _streams(connection: psycopg.Connection[Any], subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
+    rows = connection.execute(
+        "SELECT originator_id, originator_version, topic, state, notification_id FROM events"
+        " WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version",
+        (list(subjects),),
+        binary=True,
+    )
+    streams: dict[UUID, list[Recorded]] = {}
+    for row in rows:
+        streams.setdefault(row["originator_id"], []).append(_recorded(row))
+    return streams
 
 
 def chain_digest(head: Head, writes: Writes) -> bytes:
@@ -396,6 +458,15 @@ class Store:
         """Give a connection inside a transaction, for questions of one's own."""
         with self._recorder.transaction() as connection:
             yield connection
+
+    @contextmanager
+    def asking(self, *, alone: bool) -> Iterator[Asking]:
+        """Give what a question about availability is answered from, in one transaction; `alone` waits for others."""
+        with self.reading() as connection:
+            if alone:
+                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", keys(self._settings.prefix, Lock.ASK))
+            now = sole_row(connection, "SELECT clock_timestamp() AS now")["now"]
+            yield Asking(connection, now)
 
     def head(self) -> int:
         """Give the position of the last event, 0 if there is none."""
