@@ -295,7 +295,8 @@ def test_yesterdays_questions_do_not_count_and_the_day_is_that_of_the_policys_zo
     midnight = there.start_of(there.date_of(datetime.now(UTC)))
     insert = (
         "INSERT INTO availability_questions (asked_at, actor, actor_role, actor_org, customer_keys, product_lines,"
-        " policy_version, answer, yours) VALUES (%s, 'bia', 'partner_rep', %s, '{}', '{}', 0, 'free', false) RETURNING 1"
+        " policy_version, answer, yours) VALUES (%s, 'bia', 'partner_rep', %s, '{}', '{}', 0, 'free', false)"
+        " RETURNING 1"
     )
     rows(migrated, insert, (midnight - timedelta(seconds=1), str(mine)))
     assert asked(desk, "C-1", rep(mine)).answer == "free"

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 it ran and something was refused or differs, 2 wrong usage
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version as installed_version
@@ -644,7 +644,7 @@ def replay(
     """
     from prm_es.audit import replay as replaying  # noqa: PLC0415
     from prm_es.store.store import Store  # noqa: PLC0415
-    from prm_es.upstream.progress import bar  # noqa: PLC0415
+    from prm_es.upstream.progress import counter  # noqa: PLC0415
 
     written_as = _log_format(form, output)
     if aggregate is not None and aggregate not in (*AGGREGATES, "policy", "person"):
@@ -666,7 +666,7 @@ def replay(
     with (
         Store(_connected(data), "auditor") as store,
         nullcontext(sys.stdout) if output is None else replaying.output(output) as file,
-        nullcontext(lambda _done, _total: None) if quiet else _event_bar(bar) as on_progress,
+        nullcontext(lambda _done, _total: None) if quiet else counter("events") as on_progress,
     ):
         written = replaying.write_events(
             store, replaying.select(store, chosen, on_progress), written_as, file, reveal=reveal
@@ -810,10 +810,10 @@ def rebuild(
     """
     from prm_es import rebuild as rebuilding  # noqa: PLC0415
     from prm_es.projections.registry import named  # noqa: PLC0415
-    from prm_es.upstream.progress import bar  # noqa: PLC0415
+    from prm_es.upstream.progress import counter  # noqa: PLC0415
 
     settings, model = _connected(data), named(name)
-    with _event_bar(bar) as progress:
+    with counter("events") as progress:
         done = (rebuilding.compare if dry_run else rebuilding.rebuild)(settings, model, progress)
     rate = done.events / done.seconds if done.seconds else 0
     typer.echo(f"{done.events} events in {done.seconds:.1f} s ({rate:,.0f} a second)", err=True)
@@ -823,10 +823,42 @@ def rebuild(
         raise typer.Exit(DIFFERS if any(done.differs.values()) else 0)
 
 
-@contextmanager
-def _event_bar(bar: Any) -> Iterator[Callable[[int, int], None]]:  # noqa: ANN401
-    with bar("events", 1, answers=False) as show_progress:
-        yield lambda done, total: show_progress(done / max(total, 1), 0)
+@app.command()
+def reconcile(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME…]", help="guards, or a read model.", show_default="all")
+    ] = None,
+    data: DataOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Name at most so many differences, of each.")] = 50,
+    repair_guards: Annotated[
+        bool, typer.Option("--repair-guards", help="Write the guard rows that differ anew; handlers wait for it.")
+    ] = False,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Compare guard tables and read models with a fresh fold of the log; exits with 1 if something differs.
+
+    Example: prm-es reconcile guards pipeline --format json
+    """
+    from prm_es import reconcile as reconciling  # noqa: PLC0415
+    from prm_es.upstream.progress import counter  # noqa: PLC0415
+
+    chosen, settings = reconciling.chosen(names or ()), _connected(data)
+    found = []
+    for name in chosen:
+        with counter(name) as progress:
+            one = reconciling.reconcile(settings, name, limit, progress)
+        found.append(one)
+        rate = one.events / one.seconds if one.seconds else 0
+        typer.echo(f"{name}: {one.events} events in {one.seconds:.1f} s ({rate:,.0f} a second)", err=True)
+    write(reconciling.COLUMNS, [row for one in found for row in reconciling.as_rows(one)], form)
+    for one in found:
+        for line in reconciling.in_words(one):
+            typer.echo(line, err=True)
+    wrong = frozenset().union(*(one.owners for one in found))
+    if repair_guards and wrong:
+        reconciling.repair_guards(settings, wrong)
+        typer.echo(f"guard rows of {len(wrong)} aggregates written anew; run it again to see", err=True)
+    raise typer.Exit(DIFFERS if any(one.total for one in found) else 0)
 
 
 @app.command()

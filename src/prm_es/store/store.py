@@ -179,6 +179,13 @@ class Batch:
         )
         return {row["tax_key"]: row["partner_id"] for row in rows}
 
+    def replace_tax_keys(self, held: Mapping[UUID, Iterable[str]]) -> None:
+        """Make these partners' tax keys what they hold now."""
+        self._connection.execute("DELETE FROM partner_identifiers WHERE partner_id = ANY(%s)", (list(held),))
+        rows = [(tax_key, partner_id) for partner_id, taxes in held.items() for tax_key in sorted(taxes)]
+        with self._connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO partner_identifiers (tax_key, partner_id) VALUES (%s, %s)", rows)
+
     def load_keys(self, key_ids: Iterable[UUID]) -> None:
         """Load keys ahead, in one query, for the sealing that follows."""
         asked = set(key_ids) - self._keys_asked
