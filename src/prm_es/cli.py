@@ -275,7 +275,15 @@ def send(
     _send(settings, records, wait_for=wait_for, refusals=refusals, timeout=timeout)
 
 
-def _send(settings: Settings, commands: Any, *, wait_for: bool, refusals: Path | None, timeout: float) -> None:  # noqa: ANN401
+def _send(
+    settings: Settings,
+    commands: Any,  # noqa: ANN401
+    *,
+    wait_for: bool,
+    refusals: Path | None,
+    timeout: float,
+    resume: bool = False,
+) -> None:
     from prm_es.upstream.progress import bar  # noqa: PLC0415
     from prm_es.upstream.sending import refusals_file  # noqa: PLC0415
     from prm_es.upstream.sending import send as send_all  # noqa: PLC0415
@@ -285,7 +293,13 @@ def _send(settings: Settings, commands: Any, *, wait_for: bool, refusals: Path |
         bar("sending", len(commands), answers=wait_for) as on_progress,
     ):
         report = send_all(
-            settings, commands, wait=wait_for, timeout=timeout, on_progress=on_progress, on_refusal=on_refusal
+            settings,
+            commands,
+            wait=wait_for,
+            timeout=timeout,
+            on_progress=on_progress,
+            on_refusal=on_refusal,
+            on_resume=_say_resumed if resume else None,
         )
     for refusal in report.refusals[:20]:
         typer.echo(json.dumps(refusal, ensure_ascii=False), err=True)
@@ -298,6 +312,12 @@ def _send(settings: Settings, commands: Any, *, wait_for: bool, refusals: Path |
         if refusals:
             typer.echo(f"refusals are in {refusals}", err=True)
         raise typer.Exit(DIFFERS)
+
+
+def _say_resumed(before: int, total: int) -> None:
+    if before:
+        rest = "going on" if before < total else "nothing is left to send"
+        typer.echo(f"{before:,} of {total:,} answered before; {rest}", err=True)
 
 
 @app.command("do")
@@ -366,7 +386,9 @@ def import_(
     refusals: Annotated[Path | None, typer.Option(help="File for refusals, JSON Lines.")] = None,
     timeout: TimeoutOption = 60.0,
 ) -> None:
-    """Turn CSV files of another system into commands; nothing is sent while any row is bad. Twice changes nothing.
+    """Turn CSV files of another system into commands; nothing is sent while any row is bad.
+
+    Twice changes nothing; one that was interrupted, run again, sends what has no outcome yet.
 
     Example: prm-es import --mapping crm_export exports/
     """
@@ -385,7 +407,7 @@ def import_(
     if dry_run:
         typer.echo(f"{len(planned.commands)} commands would be sent", err=True)
         return
-    _send(_connected(data), planned.commands, wait_for=True, refusals=refusals, timeout=timeout)
+    _send(_connected(data), planned.commands, wait_for=True, refusals=refusals, timeout=timeout, resume=True)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from prm_es.store.locks import Lock, keys
 from prm_es.store.migrate import check
 from prm_es.store.recorder import EVENTS_TABLE, LogApplication, from_notification
 from prm_es.store.sole import sole_row
-from prm_es.store.vault import Vault, new_key
+from prm_es.store.vault import Vault, keyed_digest, new_key
 
 _LENGTH: Final = struct.Struct(">q").pack
 CHANNEL: Final = EVENTS_TABLE  # what the library's subscriptions listen to
@@ -130,12 +130,7 @@ class Batch:
 
     def outcomes(self, ids: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[bytes, bytes]]:
         """Give digest and response of those commands, by (source, id), that have an outcome."""
-        rows = self._connection.execute(
-            "SELECT c.source, c.id, c.digest, c.response FROM unnest(%s::text[], %s::text[]) AS asked (source, id)"
-            " JOIN commands c USING (source, id)",
-            ([source for source, _id in ids], [command_id for _source, command_id in ids]),
-        )
-        return {(row["source"], row["id"]): (row["digest"], row["response"]) for row in rows}
+        return _outcomes(self._connection, ids)
 
     def placed(self, places: Sequence[Place]) -> dict[Place, bytes]:
         """Give those places that were dead letters or reused ids before, the latter with their response."""
@@ -381,6 +376,17 @@ def _recorded(row: Mapping[str, Any]) -> Recorded:
     return recorded(row["notification_id"], row["originator_id"], row["originator_version"], row["topic"], row["state"])
 
 
+def _outcomes(
+    connection: psycopg.Connection[Any], ids: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[bytes, bytes]]:
+    rows = connection.execute(
+        "SELECT c.source, c.id, c.digest, c.response FROM unnest(%s::text[], %s::text[]) AS asked (source, id)"
+        " JOIN commands c USING (source, id)",
+        ([source for source, _id in ids], [command_id for _source, command_id in ids]),
+    )
+    return {(row["source"], row["id"]): (row["digest"], row["response"]) for row in rows}
+
+
 def _streams(connection: psycopg.Connection[Any], subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
     rows = connection.execute(
         "SELECT originator_id, originator_version, topic, state, notification_id FROM events"
@@ -465,6 +471,18 @@ class Store:
         """Give a connection inside a transaction, for questions of one's own."""
         with self._recorder.transaction() as connection:
             yield connection
+
+    def responses(self, contents: Mapping[tuple[str, str], bytes]) -> dict[tuple[str, str], bytes]:
+        """Give the outcomes there are of commands, by (source, id), if they were of the same canonical content.
+
+        The store must be open as the writer or the auditor.
+        """
+        with self.reading() as connection:
+            known = _outcomes(connection, list(contents))
+            secret = self._secret(connection)
+        return {
+            key: response for key, (digest, response) in known.items() if digest == keyed_digest(secret, contents[key])
+        }
 
     @contextmanager
     def asking(self, *, alone: bool) -> Iterator[Asking]:
