@@ -42,17 +42,23 @@ def handling(settings: Settings) -> Iterator[None]:
     handler.join()
 
 
+def places(settings: Settings) -> list[TopicPartition]:
+    return [TopicPartition(topic, number) for topic in settings.command_topics for number in range(PARTITIONS)]
+
+
 @pytest.fixture
 def lying(migrated: Settings) -> Iterator[KafkaConsumer]:
     consumer = KafkaConsumer(**migrated.kafka_client, group_id=None)
+    consumer.assign(places(migrated))
+    for place in places(migrated):
+        consumer.position(place)  # until the metadata are there
     yield consumer
     consumer.close()
 
 
 def records(settings: Settings, consumer: KafkaConsumer) -> dict[str, int]:
     """Count the records of each command topic."""
-    partitions = [TopicPartition(topic, number) for topic in settings.command_topics for number in range(PARTITIONS)]
-    ends = consumer.end_offsets(partitions)
+    ends = consumer.end_offsets(places(settings))
     return {topic: sum(end for one, end in ends.items() if one.topic == topic) for topic in settings.command_topics}
 
 
