@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 it ran and something was refused or differs, 2 wrong usage
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version as installed_version
@@ -275,7 +275,15 @@ def send(
     _send(settings, records, wait_for=wait_for, refusals=refusals, timeout=timeout)
 
 
-def _send(settings: Settings, commands: Any, *, wait_for: bool, refusals: Path | None, timeout: float) -> None:  # noqa: ANN401
+def _send(
+    settings: Settings,
+    commands: Any,  # noqa: ANN401
+    *,
+    wait_for: bool,
+    refusals: Path | None,
+    timeout: float,
+    resume: bool = False,
+) -> None:
     from prm_es.upstream.progress import bar  # noqa: PLC0415
     from prm_es.upstream.sending import refusals_file  # noqa: PLC0415
     from prm_es.upstream.sending import send as send_all  # noqa: PLC0415
@@ -285,7 +293,13 @@ def _send(settings: Settings, commands: Any, *, wait_for: bool, refusals: Path |
         bar("sending", len(commands), answers=wait_for) as on_progress,
     ):
         report = send_all(
-            settings, commands, wait=wait_for, timeout=timeout, on_progress=on_progress, on_refusal=on_refusal
+            settings,
+            commands,
+            wait=wait_for,
+            timeout=timeout,
+            on_progress=on_progress,
+            on_refusal=on_refusal,
+            on_resume=_say_resumed if resume else None,
         )
     for refusal in report.refusals[:20]:
         typer.echo(json.dumps(refusal, ensure_ascii=False), err=True)
@@ -298,6 +312,12 @@ def _send(settings: Settings, commands: Any, *, wait_for: bool, refusals: Path |
         if refusals:
             typer.echo(f"refusals are in {refusals}", err=True)
         raise typer.Exit(DIFFERS)
+
+
+def _say_resumed(before: int, total: int) -> None:
+    if before:
+        rest = "going on" if before < total else "nothing is left to send"
+        typer.echo(f"{before:,} of {total:,} answered before; {rest}", err=True)
 
 
 @app.command("do")
@@ -366,7 +386,9 @@ def import_(
     refusals: Annotated[Path | None, typer.Option(help="File for refusals, JSON Lines.")] = None,
     timeout: TimeoutOption = 60.0,
 ) -> None:
-    """Turn CSV files of another system into commands; nothing is sent while any row is bad. Twice changes nothing.
+    """Turn CSV files of another system into commands; nothing is sent while any row is bad.
+
+    Twice changes nothing; one that was interrupted, run again, sends what has no outcome yet.
 
     Example: prm-es import --mapping crm_export exports/
     """
@@ -385,7 +407,7 @@ def import_(
     if dry_run:
         typer.echo(f"{len(planned.commands)} commands would be sent", err=True)
         return
-    _send(_connected(data), planned.commands, wait_for=True, refusals=refusals, timeout=timeout)
+    _send(_connected(data), planned.commands, wait_for=True, refusals=refusals, timeout=timeout, resume=True)
 
 
 @app.command()
@@ -504,6 +526,50 @@ def _moment(text: str | None, flag: str) -> datetime | None:
 # Reading
 
 
+class AnswerFormat(StrEnum):
+    """How an answer is written."""
+
+    WORDS = "words"
+    JSON = "json"
+
+
+@app.command()
+def available(
+    actor: Annotated[str, typer.Option("--as", metavar="ID:ROLE[:PARTNER]", help="Who asks.")],
+    tax_ids: Annotated[
+        list[str] | None,
+        typer.Option("--tax-id", metavar="COUNTRY:NUMBER", help="A company's tax id; may be repeated."),
+    ] = None,
+    customer_ids: Annotated[
+        list[str] | None, typer.Option("--customer-id", help="The vendor's own id of the customer; may be repeated.")
+    ] = None,
+    product_lines: Annotated[
+        list[str] | None, typer.Option("--product-line", help="May be repeated.", show_default="all")
+    ] = None,
+    data: DataOption = None,
+    form: Annotated[AnswerFormat, typer.Option("--format", help="How to write it.")] = AnswerFormat.WORDS,
+) -> None:
+    """Say whether a customer is free for an approval; each question is logged, and counted for partners.
+
+    Example: prm-es available --tax-id BR:11222333000181 --as bia:partner_rep:3f0c9f9e-1a52-5d3f-8a43-2f1f6f6f6f6f
+    """
+    from prm_es import availability  # noqa: PLC0415
+    from prm_es.aggregates.base import Refused  # noqa: PLC0415
+    from prm_es.store.store import Store  # noqa: PLC0415
+    from prm_es.upstream.doing import actor_of  # noqa: PLC0415
+
+    who = actor_of(actor)
+    question = availability.question_of(tax_ids or (), customer_ids or (), product_lines or ())
+    with Store(_connected(data)) as store:
+        done = availability.ask(store, question, who)
+    if form is AnswerFormat.JSON:
+        typer.echo(json.dumps(availability.as_json(done), ensure_ascii=False, indent=1))
+    else:
+        for line in availability.in_words(done):
+            typer.echo(line)
+    raise typer.Exit(DIFFERS if isinstance(done, Refused) else 0)
+
+
 @app.command()
 def show(
     what: Annotated[str, typer.Argument(help="pipeline, opportunities or partners.")],
@@ -600,7 +666,7 @@ def replay(
     """
     from prm_es.audit import replay as replaying  # noqa: PLC0415
     from prm_es.store.store import Store  # noqa: PLC0415
-    from prm_es.upstream.progress import bar  # noqa: PLC0415
+    from prm_es.upstream.progress import counter  # noqa: PLC0415
 
     written_as = _log_format(form, output)
     if aggregate is not None and aggregate not in (*AGGREGATES, "policy", "person"):
@@ -622,7 +688,7 @@ def replay(
     with (
         Store(_connected(data), "auditor") as store,
         nullcontext(sys.stdout) if output is None else replaying.output(output) as file,
-        nullcontext(lambda _done, _total: None) if quiet else _event_bar(bar) as on_progress,
+        nullcontext(lambda _done, _total: None) if quiet else counter("events") as on_progress,
     ):
         written = replaying.write_events(
             store, replaying.select(store, chosen, on_progress), written_as, file, reveal=reveal
@@ -811,10 +877,10 @@ def rebuild(
     """
     from prm_es import rebuild as rebuilding  # noqa: PLC0415
     from prm_es.projections.registry import named  # noqa: PLC0415
-    from prm_es.upstream.progress import bar  # noqa: PLC0415
+    from prm_es.upstream.progress import counter  # noqa: PLC0415
 
     settings, model = _connected(data), named(name)
-    with _event_bar(bar) as progress:
+    with counter("events") as progress:
         done = (rebuilding.compare if dry_run else rebuilding.rebuild)(settings, model, progress)
     rate = done.events / done.seconds if done.seconds else 0
     typer.echo(f"{done.events} events in {done.seconds:.1f} s ({rate:,.0f} a second)", err=True)
@@ -824,10 +890,42 @@ def rebuild(
         raise typer.Exit(DIFFERS if any(done.differs.values()) else 0)
 
 
-@contextmanager
-def _event_bar(bar: Any) -> Iterator[Callable[[int, int], None]]:  # noqa: ANN401
-    with bar("events", 1, answers=False) as show_progress:
-        yield lambda done, total: show_progress(done / max(total, 1), 0)
+@app.command()
+def reconcile(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME…]", help="guards, or a read model.", show_default="all")
+    ] = None,
+    data: DataOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Name at most so many differences, of each.")] = 50,
+    repair_guards: Annotated[
+        bool, typer.Option("--repair-guards", help="Write the guard rows that differ anew; handlers wait for it.")
+    ] = False,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Compare guard tables and read models with a fresh fold of the log; exits with 1 if something differs.
+
+    Example: prm-es reconcile guards pipeline --format json
+    """
+    from prm_es import reconcile as reconciling  # noqa: PLC0415
+    from prm_es.upstream.progress import counter  # noqa: PLC0415
+
+    chosen, settings = reconciling.chosen(names or ()), _connected(data)
+    found = []
+    for name in chosen:
+        with counter(name) as progress:
+            one = reconciling.reconcile(settings, name, limit, progress)
+        found.append(one)
+        rate = one.events / one.seconds if one.seconds else 0
+        typer.echo(f"{name}: {one.events} events in {one.seconds:.1f} s ({rate:,.0f} a second)", err=True)
+    write(reconciling.COLUMNS, [row for one in found for row in reconciling.as_rows(one)], form)
+    for one in found:
+        for line in reconciling.in_words(one):
+            typer.echo(line, err=True)
+    wrong = frozenset().union(*(one.owners for one in found))
+    if repair_guards and wrong:
+        reconciling.repair_guards(settings, wrong)
+        typer.echo(f"guard rows of {len(wrong)} aggregates written anew; run it again to see", err=True)
+    raise typer.Exit(DIFFERS if any(one.total for one in found) else 0)
 
 
 @app.command()

@@ -4,10 +4,11 @@ Readers see the old rows until the swap and then the new ones. A rebuild that is
 "building", which the next one removes.
 """
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg2
@@ -16,12 +17,11 @@ import structlog
 from psycopg2 import sql
 
 from prm_es.errors import AlreadyRunning, Unavailable
-from prm_es.messages import recorded
 from prm_es.projections.base import PERSONAL, ReadModel
 from prm_es.projections.ordered import EVERYTHING, OrderedModel, OrderedProjector
 from prm_es.projections.registry import READ_MODELS
 from prm_es.projections.rows import Copier
-from prm_es.projections.runner import Projector, fold_stream, schema_of, streams
+from prm_es.projections.runner import COLUMNS, Projector, event_of, fold_stream, park, schema_of, streams
 from prm_es.settings import PARTITIONS, Settings
 from prm_es.store.locks import Lock, keys
 
@@ -34,13 +34,32 @@ CLOSE_ENOUGH: Final = 1000  # events that the last catching up may hold workers 
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that does not follow from the log: its key, and the columns that differ, as they stand and as they follow.
+
+    A side is None where it has no such row. Personal values are never shown.
+    """
+
+    table: str
+    key: Mapping[str, object]
+    stands: Mapping[str, object] | None
+    follows: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a rebuild did, or what a dry run found: rows that only one side has, by table."""
+    """What a rebuild did, or what a comparison found.
+
+    By table, `differs` counts the rows that only one side has, `rows` their keys: a row that stands on both sides but
+    otherwise counts two and one. `shown` are the first of the keys; without any asked for, `rows` is not counted.
+    """
 
     generation: int
     events: int
     seconds: float
-    differs: dict[str, int]
+    differs: Mapping[str, int]
+    rows: Mapping[str, int] = field(default_factory=dict)
+    shown: Sequence[Difference] = ()
 
 
 def install(settings: Settings) -> list[str]:
@@ -67,10 +86,12 @@ def rebuild(settings: Settings, model: ReadModel, progress: Progress = lambda _d
         return Rebuilt(generation, events, time.monotonic() - started, {})
 
 
-def compare(settings: Settings, model: ReadModel, progress: Progress = lambda _done, _total: None) -> Rebuilt:
+def compare(
+    settings: Settings, model: ReadModel, progress: Progress = lambda _done, _total: None, *, limit: int = 0
+) -> Rebuilt:
     """Build the read model anew beside the live one, count the rows that differ at the same position, drop it again.
 
-    Workers wait for the length of the comparison, readers do not.
+    At most `limit` of them are shown. Workers wait for the length of the comparison, readers do not.
     """
     started = time.monotonic()
     with _owner(settings) as connection, _exclusive(connection, settings):
@@ -82,9 +103,10 @@ def compare(settings: Settings, model: ReadModel, progress: Progress = lambda _d
                 _finish(cursor, settings, model, generation, reached)
                 _finish(cursor, settings, model, live, _lowest(cursor, settings, model, live))
                 differs = _differences(cursor, settings, model, live, generation)
+                rows, shown = _named(cursor, settings, model, (live, generation), differs, limit)
         finally:
             _drop(connection, settings, model, generation)
-        return Rebuilt(generation, events, time.monotonic() - started, differs)
+        return Rebuilt(generation, events, time.monotonic() - started, differs, rows, shown)
 
 
 @contextmanager
@@ -234,27 +256,17 @@ def _copy_all(
     with connection.cursor(name="rebuild") as log_cursor:
         log_cursor.itersize = 5000
         log_cursor.execute(
-            "SELECT notification_id, originator_id, originator_version, topic, state FROM events"
-            " WHERE notification_id <= %s AND topic LIKE ANY(%s) ORDER BY originator_id, originator_version",
+            f"{COLUMNS} WHERE notification_id <= %s AND topic LIKE ANY(%s) ORDER BY originator_id, originator_version",
             (head, wanted),
         )
-        events = (recorded(row[0], row[1], row[2], row[3], bytes(row[4])) for row in log_cursor)
-        for subject, stream in streams(events):
+        for subject, stream in streams(map(event_of, log_cursor)):
             rows, refused = fold_stream(model, model.empty(), stream)
             copier.add(subject, rows)
-            _park(cursor, settings, model, generation, refused)
+            park(cursor, settings, model, generation, refused)
             done += len(stream)
             progress(done, head)
     copier.flush()
     return done
-
-
-def _park(cursor: Any, settings: Settings, model: ReadModel, generation: int, refused: Any) -> None:  # noqa: ANN401
-    query = sql.SQL(
-        "INSERT INTO {}.dead_letters (name, generation, position, aggregate_id, reason) VALUES (%s, %s, %s, %s, %s)"
-    ).format(sql.Identifier(settings.projections_schema))
-    for event, reason in refused:
-        cursor.execute(query, (model.name, generation, event.position, event.subject, reason))
 
 
 def _head(cursor: Any) -> int:  # noqa: ANN401
@@ -367,3 +379,49 @@ def _differences(cursor: Any, settings: Settings, model: ReadModel, live: int, f
         cursor.execute(query.format(left=left, right=right))
         found[name] = int(cursor.fetchone()[0])
     return found
+
+
+def _named(
+    cursor: Any,  # noqa: ANN401
+    settings: Settings,
+    model: ReadModel,
+    generations: tuple[int, int],
+    differs: Mapping[str, int],
+    limit: int,
+) -> tuple[dict[str, int], list[Difference]]:
+    """Count the keys whose rows differ, by table, and give the first of them in order."""
+    hidden = {table.name: frozenset(table.sealed) for table in model.tables} | {PERSONAL: frozenset({"value"})}
+    keys_of = {table.name: table.key for table in model.tables} | {PERSONAL: ("aggregate_id", "field")}
+    counts = dict.fromkeys(differs, 0)
+    shown: list[Difference] = []
+    for name in (table for table, rows in differs.items() if rows and limit):
+        stand, follow = (sql.Identifier(schema_of(settings, model.name, one), name) for one in generations)
+        key = sql.SQL(", ").join(map(sql.Identifier, keys_of[name]))
+        query = sql.SQL(
+            "SELECT count(*) OVER (), to_jsonb(s)::text, to_jsonb(f)::text FROM {stand} s FULL JOIN {follow} f"
+            " USING ({key}) WHERE s IS DISTINCT FROM f ORDER BY {key} LIMIT %s"
+        )
+        cursor.execute(query.format(stand=stand, follow=follow, key=key), (limit,))
+        for count, *sides in cursor:
+            counts[name] = int(count)
+            one, other = (json.loads(side, parse_float=str) if side else None for side in sides)
+            there: Mapping[str, object] = one or other or {}
+            named = {column: there[column] for column in keys_of[name]}
+            shown.append(Difference(name, named, *told(one, other, hidden[name])))
+    return counts, shown[:limit]
+
+
+Side = Mapping[str, object] | None
+
+
+def told(stands: Side, follows: Side, hidden: frozenset[str] = frozenset()) -> tuple[Side, Side]:
+    """Give of two sides the columns that differ, without the values of those that may hold personal ones."""
+    if stands is None or follows is None:
+        return _covered(stands, hidden), _covered(follows, hidden)
+    differ = [name for name, value in stands.items() if value != follows[name]]
+    one, other = ({name: side[name] for name in differ} for side in (stands, follows))
+    return _covered(one, hidden), _covered(other, hidden)
+
+
+def _covered(side: Side, hidden: frozenset[str]) -> Side:
+    return None if side is None else {name: "(not shown)" if name in hidden else it for name, it in side.items()}

@@ -15,6 +15,7 @@ from psycopg.rows import namedtuple_row
 from prm_es.consumers.commands import group
 from prm_es.errors import Unavailable
 from prm_es.settings import PARTITIONS, Settings
+from prm_es.store.sole import sole_row
 
 POLL_S: Final = 0.1
 
@@ -103,8 +104,10 @@ class Observer:
 
     def _from_database(self, unanswered: int, *, counts: bool) -> Status:
         self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        head = self._one("SELECT last_position, recorded_at FROM commits ORDER BY number DESC LIMIT 1")
-        published = self._one("SELECT coalesce(max(position), 0) AS position FROM published WHERE topic = '*'").position
+        head = sole_row(self._connection, "SELECT last_position, recorded_at FROM commits ORDER BY number DESC LIMIT 1")
+        published = sole_row(
+            self._connection, "SELECT coalesce(max(position), 0) AS position FROM published WHERE topic = '*'"
+        ).position
         outcomes = {"accepted": 0, "refused": 0}
         if counts:
             outcomes |= {
@@ -112,7 +115,7 @@ class Observer:
                 for row in self._connection.execute("SELECT outcome, count(*) AS n FROM commands GROUP BY 1")
             }
         return Status(
-            store_id=str(self._one("SELECT store_id FROM store_info").store_id),
+            store_id=str(sole_row(self._connection, "SELECT store_id FROM store_info").store_id),
             head=head.last_position,
             recorded_at=head.recorded_at,
             published=published,
@@ -120,7 +123,7 @@ class Observer:
             unanswered=unanswered,
             accepted=outcomes["accepted"],
             refused=outcomes["refused"],
-            dead_letters=self._one("SELECT count(*) AS n FROM dead_letters").n,
+            dead_letters=sole_row(self._connection, "SELECT count(*) AS n FROM dead_letters").n,
             read_models=[self._model(row, head.last_position) for row in self._models()],
         )
 
@@ -144,12 +147,6 @@ class Observer:
         ).fetchone()
         seconds = max(0.0, since.seconds) if since and as_of < head else 0.0
         return ModelStatus(row.name, row.generation, row.version, as_of, head - as_of, round(seconds, 3), row.parked)
-
-    def _one(self, query: Any) -> Any:  # noqa: ANN401
-        row = self._connection.execute(query).fetchone()
-        if row is None:
-            raise Unavailable("the store lacks a row that its migration writes")
-        return row
 
 
 def wait(settings: Settings, timeout: float, on_status: Callable[[Status], None] = lambda _status: None) -> Status:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -81,8 +81,7 @@ class Workspace:
         if aggregate is None or subject == policy.STREAM:  # a stream of the store's own, which takes no commands
             self.loaded[subject] = Loaded(wanted, None, len(events))
             return
-        parsed = (catalogue.parse_event(event.type, event.data) for event in events)
-        self.loaded[subject] = Loaded(aggregate, reduce(aggregate.evolve, parsed, aggregate.initial), len(events))
+        self.loaded[subject] = Loaded(aggregate, catalogue.fold(aggregate, events), len(events))
 
     def partners(self, ids: Iterable[UUID]) -> dict[UUID, Partner]:
         """Give those partners that exist, and their parents."""

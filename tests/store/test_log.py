@@ -18,15 +18,23 @@ from eventsourcing.persistence import IntegrityError
 from psycopg import errors, sql
 
 from prm_es.aggregates import catalogue
+from prm_es.availability import ask, question_of
 from prm_es.errors import SchemaMismatch, Unavailable
 from prm_es.settings import DB_ROLES, DbRole, Settings
 from prm_es.store.migrate import known, migrate
 from prm_es.store.recorder import from_notification
 from prm_es.store.store import Batch, NewEvent, Store, Writes
-from tests.support import Desk, check_log, command, opening, partner, refusal, rows
+from tests.support import MANAGER, Desk, check_log, command, opening, partner, refusal, rows
 
-APPEND_ONLY = ("events", "commits", "commands", "reused_ids", "dead_letters")
-FIRST_COLUMN = {"events": "topic", "commits": "number", "commands": "id", "reused_ids": "id", "dead_letters": "code"}
+APPEND_ONLY = ("events", "commits", "commands", "reused_ids", "dead_letters", "availability_questions")
+FIRST_COLUMN = {
+    "events": "topic",
+    "commits": "number",
+    "commands": "id",
+    "reused_ids": "id",
+    "dead_letters": "code",
+    "availability_questions": "code",
+}
 DENIED = r"permission denied|does not exist|no schema"
 CHANGES = ("UPDATE {table} SET {column} = {column}", "DELETE FROM {table}", "TRUNCATE {table} CASCADE")
 
@@ -40,6 +48,7 @@ def filled(migrated: Settings) -> Settings:
         desk.accepted(sent, opening(sent.subject))
         desk.give(desk.raw(b"junk"))
         desk.ask(command("partner.suspend", sent.subject, {"reason": "unpaid"}, source=sent.source, id=sent.id))
+        ask(store, question_of((), ("C-1",), ()), MANAGER)
     for table in APPEND_ONLY:
         assert rows(migrated, f"SELECT 1 FROM {table}")
     return migrated

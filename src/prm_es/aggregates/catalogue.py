@@ -4,7 +4,8 @@ A wire type is "prm." and the name that the class declares. Old event types are 
 functions of the event's data alone; what is stored is never rewritten.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from typing import Any, Final
 
 import orjson
@@ -14,6 +15,7 @@ from prm_es.aggregates import lead, opportunity, partner
 from prm_es.aggregates.base import Aggregate, Command, Event, FieldError, Refused
 from prm_es.aggregates.policy import PolicyLoaded
 from prm_es.errors import Poison, TooOld, UnknownType, Unreadable
+from prm_es.messages import Recorded
 
 PREFIX: Final = "prm."
 MAX_ERRORS: Final = 100  # of the errors that an answer lists, and of the characters of a field's name in it:
@@ -112,6 +114,11 @@ def parse_event(wire: str, data: bytes | Mapping[str, Any]) -> Event:
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors(include_input=False))
         raise Poison("event.invalid", f"an event of type {wire} does not fit its type: {fields}") from None
+
+
+def fold(aggregate: Aggregate, events: Iterable[Recorded]) -> Any:  # noqa: ANN401
+    """Give an aggregate's state from its stored events, in order; raises as parse_event does."""
+    return reduce(aggregate.evolve, (parse_event(event.type, event.data) for event in events), aggregate.initial)
 
 
 def _newest(wire: str) -> str:

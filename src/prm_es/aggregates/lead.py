@@ -775,13 +775,13 @@ def _duplicate_refused(wanted: Lead, facts: Facts) -> Refused | None:
             (one.partner_id, one.origin) == (wanted.partner_id, "registered")
             and one.lead_id != facts.subject
             and not one.customer_keys.isdisjoint(wanted.customer_keys)
-            and _lines_meet(one.product_lines, wanted.product_lines)
+            and lines_meet(one.product_lines, wanted.product_lines)
         ):
             return Refused("lead.duplicate_registration", f"the partner registered this before: lead {one.lead_id}")
     return None
 
 
-def _lines_meet(one: frozenset[str], other: Iterable[str]) -> bool:
+def lines_meet(one: frozenset[str], other: Iterable[str]) -> bool:
     """Tell whether two leads share a product line; one without any stands for all."""
     lines = frozenset(other)
     return not one or not lines or not one.isdisjoint(lines)
@@ -804,7 +804,7 @@ def _held_until(wanted: Lead, facts: Facts, start: datetime, end: datetime) -> d
         claim.until
         for claim in facts.claims
         if claim.customer_key in wanted.customer_keys
-        and _lines_meet(claim.product_lines, wanted.product_lines)
+        and lines_meet(claim.product_lines, wanted.product_lines)
         and claim.claim_group != group
         and claim.lead_id != facts.subject
         and claim.valid_from < end

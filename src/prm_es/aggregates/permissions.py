@@ -116,6 +116,10 @@ def _closed(roles: tuple[Role, ...]) -> frozenset[Role]:
 ROLES: Final[Mapping[str, frozenset[Role]]] = {name: _closed(roles) for name, roles in _BY.items()}
 
 
+# Questions are no commands: nothing follows from them but their answer.
+ASK_AVAILABILITY: Final = frozenset({PA, PR, VA, CM, SE})
+
+
 def may(role: Role, command_name: str) -> bool:
     """Tell whether the role may send the command at all."""
     return role in ROLES[command_name]

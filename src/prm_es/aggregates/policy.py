@@ -78,6 +78,7 @@ class LeadNumbers(_Part):
     answer_within: Duration = timedelta(hours=24)
     contact_within: Duration = timedelta(hours=72)
     recall_after: Duration = timedelta(days=7)
+    availability_questions_per_day: Limit = 50
 
 
 class Policy(_Part):

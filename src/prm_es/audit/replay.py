@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import reduce
 from pathlib import Path
 from typing import Any, Final, TextIO
 from uuid import UUID
@@ -275,8 +274,7 @@ def state_at(
             f"that {aggregate} was not there yet: its first event has position {first.position},"
             f" recorded {utc_text(first.recorded_at)}"
         )
-    parsed = (catalogue.parse_event(event.type, event.data) for event in past)
-    state = _plain(reduce(kind.evolve, parsed, kind.initial))
+    state = _plain(catalogue.fold(kind, past))
     if reveal:
         state = opened(state, store.keys(all_key_ids([orjson.dumps(state).decode()])))
     last = past[-1]

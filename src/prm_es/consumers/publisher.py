@@ -16,12 +16,13 @@ from psycopg.rows import namedtuple_row
 
 from prm_es.consumers import topics
 from prm_es.consumers.single import take_lock
-from prm_es.errors import ForeignHistory, Unavailable
+from prm_es.errors import ForeignHistory
 from prm_es.messages import Headers, event_headers, split_state
 from prm_es.partitions import partition_of
 from prm_es.settings import AGGREGATES, PARTITIONS, Settings
 from prm_es.store.locks import Lock
 from prm_es.store.migrate import check
+from prm_es.store.sole import sole_row
 from prm_es.store.store import CHANNEL
 
 log = structlog.get_logger()
@@ -50,7 +51,7 @@ def work(settings: Settings, stop: Event) -> None:
         if not take_lock(connection, settings, Lock.PUBLISH, stop):
             return
         connection.execute(f"LISTEN {CHANNEL}")
-        store_id = str(_one(connection, "SELECT store_id FROM store_info").store_id)
+        store_id = str(sole_row(connection, "SELECT store_id FROM store_info").store_id)
         producer = _producer(settings, store_id)
         try:
             progress = resume(connection, settings, store_id)
@@ -244,14 +245,3 @@ def _note(connection: psycopg.Connection[Any], progress: Progress, moved: Mappin
         " ON CONFLICT (topic, partition) DO UPDATE SET topic_id = excluded.topic_id, position = excluded.position",
         [list(column) for column in columns],
     )
-
-
-def _one(connection: psycopg.Connection[Any], query: LiteralString) -> Row:
-    return _first(connection.execute(query))
-
-
-def _first(cursor: psycopg.Cursor[Any]) -> Row:
-    row = cursor.fetchone()
-    if row is None:
-        raise Unavailable("the store lacks a row that its migration writes")
-    return row

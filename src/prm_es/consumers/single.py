@@ -8,6 +8,7 @@ import structlog
 
 from prm_es.settings import Settings
 from prm_es.store.locks import Lock, keys
+from prm_es.store.sole import sole_row
 
 log = structlog.get_logger()
 
@@ -18,8 +19,8 @@ def take_lock(connection: psycopg.Connection[Any], settings: Settings, lock: Loc
     """Wait until this session holds the lock; False if it is to stop before. It is lost with the connection."""
     told = False
     while not stop.is_set():
-        answer = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", keys(settings.prefix, lock))
-        if next(iter(answer.fetchone() or (False,))):
+        answer = sole_row(connection, "SELECT pg_try_advisory_lock(%s, %s)", keys(settings.prefix, lock))
+        if answer[0]:
             return True
         if not told:
             log.info("worker.standby", lock=lock.name.lower())

@@ -18,10 +18,10 @@ from psycopg2 import sql
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.catalogue import parse_event
 from prm_es.errors import TooOld
-from prm_es.messages import RESERVED, VENDOR, Actor, Envelope, Recorded, Role, recorded
+from prm_es.messages import RESERVED, VENDOR, Actor, Envelope, Recorded, Role
 from prm_es.projections import rows as tables
 from prm_es.projections.base import ReadModel, Rows
-from prm_es.projections.runner import live_generation, schema_of
+from prm_es.projections.runner import event_of, live_generation, park, schema_of
 from prm_es.settings import DbRole, Settings
 
 log = structlog.get_logger()
@@ -182,7 +182,7 @@ class OrderedProjector:
         if self._parked(cursor, generation):
             return Advanced(after, 0, parked=True)
         cursor.execute(_LOG, (after, upto if upto is not None else _END, limit))
-        events = [recorded(row[0], row[1], row[2], row[3], bytes(row[4])) for row in cursor]
+        events = [event_of(row) for row in cursor]
         if not events:
             return Advanced(after, 0)
         try:
@@ -190,7 +190,7 @@ class OrderedProjector:
         except _Poison as poison:
             events = [event for event in events if event.position < poison.poisoned.position]
             if not events:
-                self._park(cursor, generation, poison)
+                park(cursor, self._settings, self._model, generation, [(poison.poisoned, poison.reason)])
                 return Advanced(after, 0, parked=True)
             reached = self._fold(cursor, generation, events)
         return Advanced(reached, len(events), imported=any(map(_of_the_past, events)))
@@ -221,15 +221,6 @@ class OrderedProjector:
         query = sql.SQL("SELECT 1 FROM {}.dead_letters WHERE name = %s AND generation = %s LIMIT 1")
         cursor.execute(query.format(self._bookkeeping), (self._model.name, generation))
         return cursor.fetchone() is not None
-
-    def _park(self, cursor: Any, generation: int, poison: _Poison) -> None:  # noqa: ANN401
-        event = poison.poisoned
-        log.error("ordered.parked", model=self._model.name, position=event.position, reason=poison.reason)
-        query = sql.SQL(
-            "INSERT INTO {}.dead_letters (name, generation, position, aggregate_id, reason) VALUES (%s, %s, %s, %s, %s)"
-        )
-        values = (self._model.name, generation, event.position, event.subject, poison.reason)
-        cursor.execute(query.format(self._bookkeeping), values)
 
     def _fold(self, cursor: Any, generation: int, events: Sequence[Recorded]) -> int:  # noqa: ANN401
         """Fold, write, send; gives the position reached, to which the checkpoint has moved."""

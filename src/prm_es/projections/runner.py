@@ -114,7 +114,7 @@ class Projector:
     def catch_up_in(self, cursor: Any, after: int, *, limit: int = CHUNK) -> int:  # noqa: ANN401
         """Do as catch_up, inside the caller's transaction."""
         cursor.execute(_LOG, (after, limit))
-        events = [_event(row) for row in cursor]
+        events = [event_of(row) for row in cursor]
         if not events:
             return after
         items = [self._item(event, after) for event in events if event.aggregate in self._topics]
@@ -179,7 +179,7 @@ class Projector:
         topic, number = place
         (aggregate,) = (name for name, one in self._topics.items() if one == topic)
         cursor.execute(_LOG_BETWEEN, (after, upto, f"prm.{aggregate}.%"))
-        return [_event(row) for row in cursor if partition_of(row[1]) == number]
+        return [event_of(row) for row in cursor if partition_of(row[1]) == number]
 
     def _fold_and_save(self, cursor: Any, schema: str, generation: int, fresh: Sequence[Recorded]) -> int:  # noqa: ANN401
         by_subject: dict[UUID, list[Recorded]] = {}
@@ -197,7 +197,7 @@ class Projector:
             changes[subject] = (before[subject], after)
             letters += refused
         tables.save(cursor, self._model, schema, changes)
-        self._park(cursor, generation, letters)
+        park(cursor, self._settings, self._model, generation, letters)
         return len(letters)
 
     def _parked(self, cursor: Any, generation: int, subjects: list[UUID]) -> set[UUID]:  # noqa: ANN401
@@ -207,14 +207,6 @@ class Projector:
         )
         cursor.execute(query.format(self._bookkeeping), (self._model.name, generation, subjects))
         return {row[0] for row in cursor}
-
-    def _park(self, cursor: Any, generation: int, letters: Iterable[tuple[Recorded, str]]) -> None:  # noqa: ANN401
-        query = sql.SQL(
-            "INSERT INTO {}.dead_letters (name, generation, position, aggregate_id, reason) VALUES (%s, %s, %s, %s, %s)"
-        ).format(self._bookkeeping)
-        for event, reason in letters:
-            log.error("projector.parked", model=self._model.name, position=event.position, reason=reason)
-            cursor.execute(query, (self._model.name, generation, event.position, event.subject, reason))
 
     def _move_checkpoints(self, cursor: Any, generation: int, checkpoints: Mapping[Place, int]) -> None:  # noqa: ANN401
         query = sql.SQL(
@@ -230,10 +222,10 @@ class Projector:
         cursor.execute(query.format(self._bookkeeping), values)
 
 
-_COLUMNS = "SELECT notification_id, originator_id, originator_version, topic, state FROM events"
-_LOG = f"{_COLUMNS} WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
+COLUMNS = "SELECT notification_id, originator_id, originator_version, topic, state FROM events"
+_LOG = f"{COLUMNS} WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
 _LOG_BETWEEN = (
-    f"{_COLUMNS} WHERE notification_id > %s AND notification_id <= %s AND topic LIKE %s ORDER BY notification_id"
+    f"{COLUMNS} WHERE notification_id > %s AND notification_id <= %s AND topic LIKE %s ORDER BY notification_id"
 )
 
 
@@ -244,7 +236,8 @@ def _behind_query(settings: Settings) -> sql.Composed:
     ).format(sql.Identifier(settings.projections_schema))
 
 
-def _event(row: tuple[Any, ...]) -> Recorded:
+def event_of(row: tuple[Any, ...]) -> Recorded:
+    """Read a row of the log as psycopg2 gives it: COLUMNS in their order."""
     position, subject, version, topic, state = row
     return recorded(position, subject, version, topic, bytes(state))
 
@@ -263,6 +256,22 @@ def live_generation(cursor: Any, settings: Settings, model: ReadModel) -> int:  
             f" {model.version}: run `prm-es migrate`, then `prm-es rebuild`"
         )
     return int(row[0])
+
+
+def park(
+    cursor: Any,  # noqa: ANN401
+    settings: Settings,
+    model: ReadModel,
+    generation: int,
+    letters: Iterable[tuple[Recorded, str]],
+) -> None:
+    """Note the events that a fold could not take, and those that wait behind them, with their reasons."""
+    query = sql.SQL(
+        "INSERT INTO {}.dead_letters (name, generation, position, aggregate_id, reason) VALUES (%s, %s, %s, %s, %s)"
+    ).format(sql.Identifier(settings.projections_schema))
+    for event, reason in letters:
+        log.error("projector.parked", model=model.name, position=event.position, reason=reason)
+        cursor.execute(query, (model.name, generation, event.position, event.subject, reason))
 
 
 def schema_of(settings: Settings, name: str, generation: int) -> str:

@@ -69,16 +69,15 @@ class Guards:
         rows = self._connection.execute(
             "SELECT * FROM live_registrations WHERE partner_id = ANY(%s) ORDER BY lead_id", (list(partner_ids),)
         )
-        return [
-            LiveRegistration(
-                lead_id=row["lead_id"],
-                partner_id=row["partner_id"],
-                origin=row["origin"],
-                customer_keys=frozenset(row["customer_keys"]),
-                product_lines=frozenset(row["product_lines"]),
-            )
-            for row in rows
-        ]
+        return [_registration(row) for row in rows]
+
+    def registrations_with(self, customer_keys: Iterable[str]) -> list[LiveRegistration]:
+        """Give the leads that count against any partner and have one of these customer keys."""
+        rows = self._connection.execute(
+            "SELECT * FROM live_registrations WHERE customer_keys && %s::text[] ORDER BY lead_id",
+            (list(customer_keys),),
+        )
+        return [_registration(row) for row in rows]
 
     def matches(self, lead_ids: Iterable[UUID]) -> list[UndecidedMatch]:
         """Give the undecided matches that concern these leads, on either side."""
@@ -167,6 +166,16 @@ _RELEASES: Final = (
     "DELETE FROM undecided_matches WHERE lead_id = ANY(%s)",
     "DELETE FROM incumbencies WHERE opportunity_id = ANY(%s)",
 )
+
+
+def _registration(row: Mapping[str, Any]) -> LiveRegistration:
+    return LiveRegistration(
+        lead_id=row["lead_id"],
+        partner_id=row["partner_id"],
+        origin=row["origin"],
+        customer_keys=frozenset(row["customer_keys"]),
+        product_lines=frozenset(row["product_lines"]),
+    )
 
 
 def _registration_row(one: LiveRegistration) -> tuple[object, ...]:

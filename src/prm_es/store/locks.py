@@ -14,6 +14,7 @@ class Lock(IntEnum):
     CONFLICTS = 5
     DEADLINES = 6
     REACTIONS = 7
+    ASK = 8
 
 
 def keys(prefix: str, lock: Lock) -> tuple[int, int]:

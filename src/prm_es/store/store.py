@@ -6,19 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final, LiteralString, Self, cast
+from typing import Any, Final, Self
 from uuid import UUID
 
 import psycopg
 
-from prm_es.errors import Unavailable
 from prm_es.messages import Recorded, recorded
 from prm_es.settings import DbRole, Settings
 from prm_es.store.guards import Guards, Held
 from prm_es.store.locks import Lock, keys
 from prm_es.store.migrate import check
 from prm_es.store.recorder import EVENTS_TABLE, LogApplication, from_notification
-from prm_es.store.vault import Vault, new_key
+from prm_es.store.sole import sole_row
+from prm_es.store.vault import Vault, keyed_digest, new_key
 
 _LENGTH: Final = struct.Struct(">q").pack
 CHANNEL: Final = EVENTS_TABLE  # what the library's subscriptions listen to
@@ -130,12 +130,7 @@ class Batch:
 
     def outcomes(self, ids: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[bytes, bytes]]:
         """Give digest and response of those commands, by (source, id), that have an outcome."""
-        rows = self._connection.execute(
-            "SELECT c.source, c.id, c.digest, c.response FROM unnest(%s::text[], %s::text[]) AS asked (source, id)"
-            " JOIN commands c USING (source, id)",
-            ([source for source, _id in ids], [command_id for _source, command_id in ids]),
-        )
-        return {(row["source"], row["id"]): (row["digest"], row["response"]) for row in rows}
+        return _outcomes(self._connection, ids)
 
     def placed(self, places: Sequence[Place]) -> dict[Place, bytes]:
         """Give those places that were dead letters or reused ids before, the latter with their response."""
@@ -170,16 +165,7 @@ class Batch:
 
     def streams(self, subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
         """Give all events of these aggregates, in order."""
-        rows = self._connection.execute(
-            "SELECT originator_id, originator_version, topic, state, notification_id FROM events"
-            " WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version",
-            (list(subjects),),
-            binary=True,
-        )
-        streams: dict[UUID, list[Recorded]] = {}
-        for row in rows:
-            streams.setdefault(row["originator_id"], []).append(_recorded(row))
-        return streams
+        return _streams(self._connection, subjects)
 
     def tax_owners(self, tax_keys: Iterable[str]) -> dict[str, UUID]:
         """Give the partner that holds each of these tax keys, where one does."""
@@ -187,6 +173,13 @@ class Batch:
             "SELECT tax_key, partner_id FROM partner_identifiers WHERE tax_key = ANY(%s)", (list(tax_keys),)
         )
         return {row["tax_key"]: row["partner_id"] for row in rows}
+
+    def replace_tax_keys(self, held: Mapping[UUID, Iterable[str]]) -> None:
+        """Make these partners' tax keys what they hold now."""
+        self._connection.execute("DELETE FROM partner_identifiers WHERE partner_id = ANY(%s)", (list(held),))
+        rows = [(tax_key, partner_id) for partner_id, taxes in held.items() for tax_key in sorted(taxes)]
+        with self._connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO partner_identifiers (tax_key, partner_id) VALUES (%s, %s)", rows)
 
     def load_keys(self, key_ids: Iterable[UUID]) -> None:
         """Load keys ahead, in one query, for the sealing that follows."""
@@ -297,6 +290,64 @@ class Batch:
             cursor.executemany("INSERT INTO partner_identifiers (tax_key, partner_id) VALUES (%s, %s)", held)
 
 
+@dataclass(frozen=True, slots=True)
+class AskedRow:
+    """A question about availability with its answer: a row of `availability_questions` but for number and time."""
+
+    actor: str
+    actor_role: str
+    actor_org: str
+    customer_keys: Sequence[str]
+    product_lines: Sequence[str]
+    policy_version: int
+    answer: str
+    yours: bool
+    until: datetime | None
+    code: str | None
+
+
+class Asking:
+    """One transaction of a question about availability: look, answer, log. `now` is the database's."""
+
+    def __init__(self, connection: psycopg.Connection[Any], now: datetime) -> None:
+        self._connection = connection
+        self.now = now
+        self.guards = Guards(connection)
+
+    def streams(self, subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
+        """Give all events of these aggregates, in order."""
+        return _streams(self._connection, subjects)
+
+    def answered(self, org: str, since: datetime) -> int:
+        """Count the answers that an organisation got since a time; refusals are none."""
+        row = sole_row(
+            self._connection,
+            "SELECT count(*) AS n FROM availability_questions"
+            " WHERE actor_org = %s AND asked_at >= %s AND answer <> 'refused'",
+            (org, since),
+        )
+        return int(row["n"])
+
+    def log(self, row: AskedRow) -> None:
+        """Keep a question and its answer for ever."""
+        self._connection.execute(
+            "INSERT INTO availability_questions (actor, actor_role, actor_org, customer_keys, product_lines,"
+            " policy_version, answer, yours, until, code) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                row.actor,
+                row.actor_role,
+                row.actor_org,
+                list(row.customer_keys),
+                list(row.product_lines),
+                row.policy_version,
+                row.answer,
+                row.yours,
+                row.until,
+                row.code,
+            ),
+        )
+
+
 def _columns(row: CommandRow) -> tuple[object, ...]:
     return (
         row.source,
@@ -325,11 +376,28 @@ def _recorded(row: Mapping[str, Any]) -> Recorded:
     return recorded(row["notification_id"], row["originator_id"], row["originator_version"], row["topic"], row["state"])
 
 
-def _one(connection: psycopg.Connection[Any], query: LiteralString) -> Mapping[str, Any]:
-    row = connection.execute(query).fetchone()
-    if row is None:
-        raise Unavailable("the store lacks a row that its migration writes: it was not migrated whole")
-    return cast("Mapping[str, Any]", row)
+def _outcomes(
+    connection: psycopg.Connection[Any], ids: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[bytes, bytes]]:
+    rows = connection.execute(
+        "SELECT c.source, c.id, c.digest, c.response FROM unnest(%s::text[], %s::text[]) AS asked (source, id)"
+        " JOIN commands c USING (source, id)",
+        ([source for source, _id in ids], [command_id for _source, command_id in ids]),
+    )
+    return {(row["source"], row["id"]): (row["digest"], row["response"]) for row in rows}
+
+
+def _streams(connection: psycopg.Connection[Any], subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
+    rows = connection.execute(
+        "SELECT originator_id, originator_version, topic, state, notification_id FROM events"
+        " WHERE originator_id = ANY(%s) ORDER BY originator_id, originator_version",
+        (list(subjects),),
+        binary=True,
+    )
+    streams: dict[UUID, list[Recorded]] = {}
+    for row in rows:
+        streams.setdefault(row["originator_id"], []).append(_recorded(row))
+    return streams
 
 
 def chain_digest(head: Head, writes: Writes) -> bytes:
@@ -368,7 +436,7 @@ class Store:
         self._digest_key = b""
         with self._recorder.transaction() as connection:
             check(connection, settings)
-            self.store_id = str(_one(connection, "SELECT store_id FROM store_info")["store_id"])
+            self.store_id = str(sole_row(connection, "SELECT store_id FROM store_info")["store_id"])
 
     def __enter__(self) -> Self:
         return self
@@ -385,7 +453,7 @@ class Store:
         """Hold the append lock and give the one way to write; commits at the end, rolls back on any exception."""
         with self._recorder.transaction() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", self._append)
-            row = _one(
+            row = sole_row(
                 connection,
                 "SELECT number, last_position, digest, greatest(clock_timestamp(), recorded_at) AS at"
                 " FROM commits ORDER BY number DESC LIMIT 1",
@@ -395,7 +463,7 @@ class Store:
 
     def _secret(self, connection: psycopg.Connection[Any]) -> bytes:
         if not self._digest_key:
-            self._digest_key = _one(connection, "SELECT digest_key FROM store_info")["digest_key"]
+            self._digest_key = sole_row(connection, "SELECT digest_key FROM store_info")["digest_key"]
         return self._digest_key
 
     @contextmanager
@@ -404,10 +472,31 @@ class Store:
         with self._recorder.transaction() as connection:
             yield connection
 
+    def responses(self, contents: Mapping[tuple[str, str], bytes]) -> dict[tuple[str, str], bytes]:
+        """Give the outcomes there are of commands, by (source, id), if they were of the same canonical content.
+
+        The store must be open as the writer or the auditor.
+        """
+        with self.reading() as connection:
+            known = _outcomes(connection, list(contents))
+            secret = self._secret(connection)
+        return {
+            key: response for key, (digest, response) in known.items() if digest == keyed_digest(secret, contents[key])
+        }
+
+    @contextmanager
+    def asking(self, *, alone: bool) -> Iterator[Asking]:
+        """Give what a question about availability is answered from, in one transaction; `alone` waits for others."""
+        with self.reading() as connection:
+            if alone:
+                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", keys(self._settings.prefix, Lock.ASK))
+            now = sole_row(connection, "SELECT clock_timestamp() AS now")["now"]
+            yield Asking(connection, now)
+
     def head(self) -> int:
         """Give the position of the last event, 0 if there is none."""
         with self.reading() as connection:
-            row = _one(connection, "SELECT last_position FROM commits ORDER BY number DESC LIMIT 1")
+            row = sole_row(connection, "SELECT last_position FROM commits ORDER BY number DESC LIMIT 1")
             return int(row["last_position"])
 
     def events(self, after: int, limit: int, stop: int | None = None) -> list[Recorded]:

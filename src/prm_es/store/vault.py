@@ -85,6 +85,11 @@ def opened(value: Any, keys: Mapping[UUID, bytes]) -> Any:  # noqa: ANN401
             return value
 
 
+def keyed_digest(digest_key: bytes, content: bytes) -> bytes:
+    """Give the keyed digest (HMAC-SHA-256) of some bytes."""
+    return hmac.digest(digest_key, content, sha256)
+
+
 class Vault:
     """Seals events: knows who a person is (a keyed digest) and asks for keys by id and kind."""
 
@@ -97,8 +102,8 @@ class Vault:
         return self._key_of(key_id, kind)
 
     def digest(self, content: bytes) -> bytes:
-        """Give the keyed digest (HMAC-SHA-256) of some bytes."""
-        return hmac.digest(self._digest_key, content, sha256)
+        """Give the keyed digest of some bytes."""
+        return keyed_digest(self._digest_key, content)
 
     def person(self, text: str) -> UUID:
         """Give the id of the person with this e-mail, phone or individual tax id."""

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 OnProgress = Callable[[int, int], None]
 
@@ -33,3 +34,24 @@ def bar(label: str, total: int, *, answers: bool = True, file: TextIO | None = N
             progress.update(task, completed=answered if answers else sent, note=note)
 
         yield show
+
+
+class _Rate(ProgressColumn):
+    """How many a second, once it is known."""
+
+    def render(self, task: Task) -> Text:
+        """Write it."""
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
+@contextmanager
+def counter(label: str, file: TextIO | None = None) -> Iterator[Callable[[int, int], None]]:
+    """Give a callback `(done, total)` that moves a bar and shows how many are done a second; silent as `bar` is."""
+    console = Console(file=file, stderr=file is None)
+    if not console.is_terminal:
+        yield silent
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

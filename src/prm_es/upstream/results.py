@@ -128,9 +128,13 @@ def _place(headers: dict[str, bytes]) -> Place | None:
 
 @dataclass
 class Report:
-    """What became of a batch. `refusals` stays empty where each was handed to a callback."""
+    """What became of a batch. `refusals` stays empty where each was handed to a callback.
+
+    `before` counts those of the answered that had their outcome before the batch began, and were not sent again.
+    """
 
     sent: int = 0
+    before: int = 0
     accepted: int = 0
     refused: int = 0
     dead_lettered: int = 0
@@ -179,10 +183,20 @@ class Ledger:
         self._forget(waiting)
         count = len(waiting.places)
         self.report.unanswered -= count
+        self._count(waiting.record, answer, count)
+        return True
+
+    def book(self, record: Outgoing, response: bytes) -> None:
+        """Book the outcome that a record's command has from before, as the service wrote it."""
+        content = orjson.loads(response)
+        kind: Kind = "accepted" if content["outcome"] == "accepted" else "refused"
+        self.report.before += 1
+        self._count(record, Answer(kind, record.name, None, {}, response), 1)
+
+    def _count(self, record: Outgoing, answer: Answer, count: int) -> None:
         setattr(self.report, answer.kind, getattr(self.report, answer.kind) + count)
         if answer.kind != "accepted":
-            self._on_refusal(_refusal(waiting.record, answer))
-        return True
+            self._on_refusal(_refusal(record, answer))
 
     def _forget(self, waiting: _Waiting) -> None:
         for place in waiting.places:

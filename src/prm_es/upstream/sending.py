@@ -11,9 +11,11 @@ import orjson
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from prm_es.dispatch import canonical_content
 from prm_es.errors import Unavailable, Usage
 from prm_es.messages import Envelope
 from prm_es.settings import Settings
+from prm_es.store.store import Store
 from prm_es.upstream.levels import Node, levels
 from prm_es.upstream.lines import Outgoing, outgoing
 from prm_es.upstream.progress import OnProgress, silent
@@ -22,6 +24,7 @@ from prm_es.upstream.results import Ledger, OnRefusal, Place, Report, ResultRead
 CHUNK: Final = 1_000
 WINDOW: Final = 20_000
 TIMEOUT_S: Final = 60.0
+OnResume = Callable[[int, int], None]  # answered before, of how many
 _POLL_S: Final = 0.2
 _CLOSE_S: Final = 5
 
@@ -34,16 +37,22 @@ def send(
     timeout: float = TIMEOUT_S,
     on_progress: OnProgress = silent,
     on_refusal: OnRefusal | None = None,
+    on_resume: OnResume | None = None,
 ) -> Report:
     """Send commands so that each is decided after those it depends on; with `wait` until every one is answered.
 
-    Without `wait` the commands of the last level may be unanswered on return. Refusals go to `on_refusal`, or into the
-    report. Raises Unavailable if Kafka is away or no outcome came for `timeout` seconds, and Usage, before anything is
-    sent, for a command whose type names no aggregate.
+    With `on_resume`, those that the store has answered before with the same content are not sent again: their first
+    outcome is counted, and the callback is told how many they are, and of how many. Without `wait` the commands of the
+    last level may be unanswered on return. Refusals go to `on_refusal`, or into the report. Raises Unavailable if Kafka
+    is away or no outcome came for `timeout` seconds, and Usage, before anything is sent, for a command whose type names
+    no aggregate.
     """
     records = [command if isinstance(command, Outgoing) else outgoing(command) for command in commands]
-    order = levels([Node(record.subject, record.texts) for record in records])
     ledger = Ledger(on_refusal)
+    if on_resume is not None:
+        records = _not_answered(settings, records, ledger)
+        on_resume(ledger.report.before, len(commands))
+    order = levels([Node(record.subject, record.texts) for record in records])
     if not order:
         return ledger.report
     reader = ResultReader(settings) if wait or len(order) > 1 else None
@@ -56,6 +65,28 @@ def send(
         if reader is not None:
             reader.close()
     return ledger.report
+
+
+def _not_answered(settings: Settings, records: Sequence[Outgoing], ledger: Ledger) -> list[Outgoing]:
+    """Book the records whose commands the store has answered with this very content; give the others.
+
+    Where the store cannot be asked, for a sender may know the broker alone, all are given: sending twice is safe.
+    """
+    if not (settings.postgres or settings.postgres_auditor):
+        return list(records)
+    left: list[Outgoing] = []
+    with Store(settings, "auditor") as store:
+        for start in range(0, len(records), CHUNK):
+            chunk = records[start : start + CHUNK]
+            named = ((one.name, one.envelope) for one in chunk)
+            found = store.responses({name: canonical_content(sent) for name, sent in named if name and sent})
+            for record in chunk:
+                response = found.get(record.name) if record.name and record.envelope else None
+                if response is None:
+                    left.append(record)
+                else:
+                    ledger.book(record, response)
+    return left
 
 
 def send_one(settings: Settings, command: Envelope, timeout: float = TIMEOUT_S) -> dict[str, Any]:
