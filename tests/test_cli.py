@@ -25,6 +25,7 @@ from prm_es import cli, logs
 from prm_es.install import install
 from prm_es.messages import Actor, Envelope, Role, aggregate_id, structured_command
 from prm_es.projections.queries import SHOWN
+from prm_es.projections.registry import READ_MODELS
 from prm_es.settings import Settings
 from prm_es.store.store import Store
 from tests.support import Desk, changed, command, opening, partner, rows, today
@@ -88,7 +89,7 @@ def served(migrated: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Give the settings of an installation whose three workers run."""
     install(migrated)
     with Crew(migrated, tmp_path_factory.mktemp("workers")) as crew:
-        for arguments in (("handle",), ("publish",), ("project", "pipeline")):
+        for arguments in (("handle",), ("publish",), ("project", *READ_MODELS)):
             crew.start(*arguments)
         yield migrated
 

@@ -136,7 +136,7 @@ def _next(chance: random.Random, state: ld.Lead, subject: UUID) -> tuple[Command
         m.Correct(product_lines=("scales", "shelves"), reason="So it is"),
         ending,
     ]
-    due = [kind(due=at) for kind, due_of in _DUE.items() if (at := due_of(state)) is not None]
+    due: list[Command] = [kind(due=at) for kind, due_of in _DUE.items() if (at := due_of(state)) is not None]
     if state.recall_at is not None:
         due.append(m.Recall(reason="Nothing happens", due=state.recall_at))
     possible = [
