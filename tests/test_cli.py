@@ -24,6 +24,8 @@ from psycopg.conninfo import make_conninfo
 from prm_es import cli, logs
 from prm_es.install import install
 from prm_es.messages import Actor, Envelope, Role, aggregate_id, structured_command
+from prm_es.projections.queries import SHOWN
+from prm_es.projections.registry import READ_MODELS
 from prm_es.settings import Settings
 from prm_es.store.store import Store
 from tests.support import Desk, changed, command, opening, partner, rows, today
@@ -87,7 +89,7 @@ def served(migrated: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Give the settings of an installation whose three workers run."""
     install(migrated)
     with Crew(migrated, tmp_path_factory.mktemp("workers")) as crew:
-        for arguments in (("handle",), ("publish",), ("project", "pipeline")):
+        for arguments in (("handle",), ("publish",), ("project", *READ_MODELS)):
             crew.start(*arguments)
         yield migrated
 
@@ -298,6 +300,8 @@ def test_the_pipeline_is_summed_by_what_is_asked_for(prm: Prm) -> None:
         ("opportunities", "--format", "xml"),
         ("partners", "--stage", "won"),
         ("partners", "--period", "2026"),
+        ("leads", "--stage", "won"),
+        ("protected-customers", "--sort", "colour"),
         ("pipeline", "--by", "colour"),
         ("pipeline", "--by", ""),
         ("pipeline", "--sort", "name"),
@@ -571,7 +575,7 @@ def test_exit_codes_and_streams_of_a_real_process(prm: Prm, served: Settings) ->
     argv = [sys.executable, "-m", "prm_es"]
     wrong = subprocess.run([*argv, "show", "unicorns"], env=env, capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "prm-es: there is no unicorns to show; there are: pipeline, opportunities, partners\n"
+    assert wrong.stderr == f"prm-es: there is no unicorns to show; there are: {', '.join(SHOWN)}\n"
     query = "SELECT count(*) AS n FROM partners"
     right = subprocess.run(
         [*argv, "sql", query, "--format", "csv"], env=env, capture_output=True, text=True, check=False

@@ -42,8 +42,8 @@ def crew(filled: Settings, tmp_path: Path) -> Iterator[Crew]:
 
 
 def generations(settings: Settings) -> list[tuple[int, str]]:
-    query = f"SELECT generation, status FROM {settings.projections_schema}.generations ORDER BY 1"
-    return [(row["generation"], row["status"]) for row in rows(settings, query)]
+    query = f"SELECT generation, status FROM {settings.projections_schema}.generations WHERE name = %s ORDER BY 1"
+    return [(row["generation"], row["status"]) for row in rows(settings, query, [MODEL.name])]
 
 
 def schemas(settings: Settings) -> list[str]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -49,6 +49,11 @@ def test_times_and_ids_are_written_in_one_form() -> None:
     assert json.loads(written(Format.JSON, (at, date(2026, 3, 10), subject))) == [
         {"c0": "2026-03-10T12:00:00Z", "c1": "2026-03-10", "c2": str(subject)}
     ]
+
+
+def test_a_time_that_is_over_has_its_sign_in_front() -> None:
+    assert cells(timedelta(hours=-1), timedelta(days=1, hours=2)) == ["-1:00:00", "1 day, 2:00:00"]
+    assert json.loads(written(Format.JSON, (timedelta(hours=-1),))) == [{"c0": "-1:00:00"}]
 
 
 def test_json_is_json_whatever_the_numbers() -> None:

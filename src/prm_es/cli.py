@@ -572,14 +572,23 @@ def available(
 
 @app.command()
 def show(
-    what: Annotated[str, typer.Argument(help="pipeline, opportunities or partners.")],
+    what: Annotated[
+        str,
+        typer.Argument(help="pipeline, opportunities, partners, leads, registrations, protected-customers or offers."),
+    ],
     data: DataOption = None,
     stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
     partner: Annotated[str | None, typer.Option(help="Only this partner: part of its name, or its id.")] = None,
-    status_: Annotated[str | None, typer.Option("--status", help="open, won or lost; a partner's status.")] = None,
+    status_: Annotated[
+        str | None, typer.Option("--status", help="open, won or lost; a partner's or lead's status; an offer's answer.")
+    ] = None,
     territory: Annotated[str | None, typer.Option(help="Only this territory.")] = None,
     period: Annotated[
-        str | None, typer.Option(help="Closed or expected to close in: 2026, 2026-Q1, 2026-03, this-month, FROM..TO.")
+        str | None,
+        typer.Option(
+            help="2026, 2026-Q1, 2026-03, this-month or FROM..TO: when closed or expected to close; for leads when they"
+            " came in, for protected-customers when it ends, for offers when they were made."
+        ),
     ] = None,
     by: Annotated[
         str, typer.Option(help="For pipeline, comma-separated: stage, status, partner, territory, forecast, month.")

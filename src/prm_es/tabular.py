@@ -5,7 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from math import isfinite
@@ -89,7 +89,7 @@ def _plain(value: object) -> object:
         case date() | UUID() | Decimal():
             return str(value)
         case _:
-            return str(value)
+            return _text(value)
 
 
 def _cell(value: object) -> str:
@@ -113,6 +113,8 @@ def _text(value: object, *, thousands: bool = True) -> str:
             return f"{value:,}" if thousands else str(value)
         case datetime():
             return utc_text(value.replace(microsecond=0)) if thousands else utc_text(value)
+        case timedelta():
+            return f"-{-value}" if value < timedelta() else str(value)
         case list() | tuple():
             return ", ".join(str(one) for one in value)
         case _:

@@ -55,14 +55,17 @@ def one_pass(settings: Settings, model: ReadModel = MODEL) -> Contents:
     return contents(settings, live(settings, model), model)
 
 
-def checkpoints(settings: Settings, generation: int) -> dict[Place, int]:
-    query = f"SELECT topic, partition, position FROM {settings.projections_schema}.checkpoints WHERE generation = %s"
-    return {(row["topic"], row["partition"]): row["position"] for row in rows(settings, query, [generation])}
+def checkpoints(settings: Settings, generation: int, model: ReadModel = MODEL) -> dict[Place, int]:
+    table = f"{settings.projections_schema}.checkpoints"
+    query = f"SELECT topic, partition, position FROM {table} WHERE name = %s AND generation = %s"
+    found = rows(settings, query, [model.name, generation])
+    return {(row["topic"], row["partition"]): row["position"] for row in found}
 
 
-def parked(settings: Settings, generation: int) -> list[tuple[int, str]]:
-    query = f"SELECT position, reason FROM {settings.projections_schema}.dead_letters WHERE generation = %s ORDER BY 1"
-    return [(row["position"], row["reason"]) for row in rows(settings, query, [generation])]
+def parked(settings: Settings, generation: int, model: ReadModel = MODEL) -> list[tuple[int, str]]:
+    table = f"{settings.projections_schema}.dead_letters"
+    query = f"SELECT position, reason FROM {table} WHERE name = %s AND generation = %s ORDER BY 1"
+    return [(row["position"], row["reason"]) for row in rows(settings, query, [model.name, generation])]
 
 
 def the_log(settings: Settings) -> list[Recorded]:

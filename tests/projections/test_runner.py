@@ -25,6 +25,7 @@ from prm_es.partitions import partition_of
 from prm_es.projections import pipeline
 from prm_es.projections.base import ReadModel, Rows
 from prm_es.projections.pipeline import MODEL
+from prm_es.projections.registry import READ_MODELS
 from prm_es.projections.runner import Item, Place, Projector, schema_of
 from prm_es.settings import Settings
 from tests.projections.generations import (
@@ -39,7 +40,9 @@ from tests.projections.generations import (
     parked,
     the_log,
 )
+from tests.projections.stories import LEADS, tell, walked
 from tests.support import opening, partner, rows
+from tests.test_leads import registration
 from tests.workers import append, story, until, write
 
 NAME = "Joana Prado"
@@ -49,9 +52,10 @@ SECRET = "Call her about the harvest loan"
 
 @dataclass(frozen=True)
 class Given:
-    """A log, the same as its topics hold it, and the rows of one pass over it."""
+    """A log, the same as its topics hold it for a read model, and the rows of one pass over it."""
 
     settings: Settings
+    model: ReadModel
     log: list[Recorded]
     topics: dict[Place, list[Item]]
     rows: Contents
@@ -63,29 +67,45 @@ class Given:
 
 
 @pytest.fixture(scope="module")
-def given_log(migrated: Settings) -> Given:
+def given_logs(migrated: Settings) -> dict[str, Given]:
+    """Give one log as each read model has it, by name."""
     install(migrated)
     partners, deals = story(40)
     write(migrated, [*partners[:250], *deals])
     seller = partner()
     private = opening(seller.subject, customer=PERSON, next_action={"text": SECRET, "due_on": "2099-01-01"})
     write(migrated, [seller, private])
+    for seed, subject in enumerate(LEADS):
+        tell(migrated, subject, walked(seed, subject))
+    allowed = partner(authorisations=[{"product_line": "scales"}])
+    write(migrated, [allowed, registration(allowed.subject, "c-1", customer=PERSON)])
     log = the_log(migrated)
-    topics = as_published(migrated, log)
-    note_published(migrated, topics)
-    assert len(log) > 500
-    return Given(migrated, log, topics, one_pass(migrated))
+    assert len(log) > 1500
+    given = {}
+    for name, model in READ_MODELS.items():
+        topics = as_published(migrated, log, model)
+        note_published(migrated, topics)
+        given[name] = Given(migrated, model, log, topics, one_pass(migrated, model))
+    return given
+
+
+@pytest.fixture(scope="module")
+def given_log(given_logs: dict[str, Given]) -> Given:
+    return given_logs["pipeline"]
+
+
+every_model = pytest.mark.parametrize("name", READ_MODELS)
 
 
 _numbers = count(1000)
 
 
 @contextmanager
-def fresh(given: Given, model: ReadModel = MODEL) -> Iterator[tuple[int, Projector]]:
+def fresh(given: Given, model: ReadModel | None = None) -> Iterator[tuple[int, Projector]]:
     """Give an empty generation of the read model and a projector that works on it."""
     with (
-        empty_generation(given.settings, next(_numbers)) as generation,
-        closing(Projector(given.settings, model, generation)) as projector,
+        empty_generation(given.settings, next(_numbers), model or given.model) as generation,
+        closing(Projector(given.settings, model or given.model, generation)) as projector,
     ):
         yield generation, projector
 
@@ -98,6 +118,7 @@ def applied_one_by_one(projector: Projector, items: list[Item], size: int = 100)
 # Determinism
 
 
+@every_model
 @examples(
     max_examples=12,
     deadline=None,
@@ -111,16 +132,16 @@ def applied_one_by_one(projector: Projector, items: list[Item], size: int = 100)
     again=st.sampled_from([0.0, 0.3]),
 )
 def test_any_interleaving_batches_holes_and_duplicates_give_the_rows_of_one_pass(
-    given_log: Given, seed: int, batch: int, lost: float, again: float
+    given_logs: dict[str, Given], name: str, seed: int, batch: int, lost: float, again: float
 ) -> None:
-    chance = random.Random(seed)
+    given_log, chance = given_logs[name], random.Random(seed)
     with fresh(given_log) as (generation, projector):
         for items in _deliveries(chance, given_log, batch, lost, again):
             projector.apply(items)
         _fill(projector, set(given_log.topics))
-        assert contents(given_log.settings, generation) == given_log.rows
+        assert contents(given_log.settings, generation, given_log.model) == given_log.rows
         ends = {place: records[-1].event.position for place, records in given_log.topics.items() if records}
-        assert checkpoints(given_log.settings, generation).items() >= ends.items()
+        assert checkpoints(given_log.settings, generation, given_log.model).items() >= ends.items()
 
 
 def _deliveries(chance: random.Random, given: Given, batch: int, lost: float, again: float) -> Iterator[list[Item]]:
@@ -150,19 +171,22 @@ def _fill(projector: Projector, places: set[Place]) -> None:
             after = projector.catch_up(after, limit=97)
 
 
-def test_the_rows_are_those_of_the_pure_fold(given_log: Given) -> None:
+@every_model
+def test_the_rows_are_those_of_the_pure_fold(given_logs: dict[str, Given], name: str) -> None:
     """Without a database in between: what is read back is what the fold gave."""
+    given, model = given_logs[name], given_logs[name].model
     streams: dict[UUID, Rows] = {}
-    for event in given_log.log:
-        streams[event.subject] = pipeline.fold(
-            streams.get(event.subject, MODEL.empty()), event, parse_event(event.type, event.data)
+    for event in given.log:
+        streams[event.subject] = model.fold(
+            streams.get(event.subject, model.empty()), event, parse_event(event.type, event.data)
         )
-    with closing(psycopg.connect(given_log.settings.postgres, options="-c timezone=UTC")) as connection:
-        for table in MODEL.tables:
-            schema = schema_of(given_log.settings, MODEL.name, live(given_log.settings))
+    with closing(psycopg.connect(given.settings.postgres, options="-c timezone=UTC")) as connection:
+        for table in model.tables:
+            schema = schema_of(given.settings, model.name, live(given.settings, model))
             query = f"SELECT {', '.join(table.columns)} FROM {schema}.{table.name}"
             stored = sorted(connection.execute(query.encode()), key=lambda row: row[: len(table.key)])
             folded = [table.values(row) for tables in streams.values() for row in tables[table.name]]
+            assert stored
             assert stored == sorted(folded, key=lambda row: row[: len(table.key)])
 
 
@@ -329,18 +353,19 @@ def test_a_worker_that_waited_for_a_swap_goes_on_with_the_new_rows(given_log: Gi
         worker = Thread(target=lambda: done.append(projector.apply(given_log.records[:1])))
         with psycopg.connect(given_log.settings.postgres) as swap:
             table = f"{given_log.settings.projections_schema}.generations"
-            swap.execute(f"SELECT 1 FROM {table} WHERE status = 'live' FOR UPDATE".encode())
+            swap.execute(f"SELECT 1 FROM {table} WHERE status = 'live' AND name = 'pipeline' FOR UPDATE".encode())
             worker.start()
             until(lambda: rows(given_log.settings, _WAITING), "the worker waits for the swap")
-            swap.execute(f"UPDATE {table} SET status = 'old' WHERE status = 'live'".encode())
-            swap.execute(f"UPDATE {table} SET status = 'live' WHERE generation = 900".encode())
+            swap.execute(f"UPDATE {table} SET status = 'old' WHERE status = 'live' AND name = 'pipeline'".encode())
+            swap.execute(f"UPDATE {table} SET status = 'live' WHERE generation = 900 AND name = 'pipeline'".encode())
         worker.join()
         (applied,) = done
         assert applied.applied == 1
         assert max(checkpoints(given_log.settings, 900).values()) == given_log.records[0].event.position
         with psycopg.connect(given_log.settings.postgres) as back:
-            back.execute(f"UPDATE {table} SET status = 'old' WHERE generation = 900".encode())
-            back.execute(f"UPDATE {table} SET status = 'live' WHERE generation = {before}".encode())
+            mine = "name = 'pipeline' AND generation"
+            back.execute(f"UPDATE {table} SET status = 'old' WHERE {mine} = 900".encode())
+            back.execute(f"UPDATE {table} SET status = 'live' WHERE {mine} = {before}".encode())
 
 
 _WAITING = (

@@ -20,7 +20,10 @@ _TO_CLOSE = ("lost_reason", "competitor", "final_amount", "order_reference", "cl
 
 @dataclass(frozen=True, slots=True)
 class Opportunity:
-    """One opportunity. `customer` and `next_action` may be tokens of personal data."""
+    """One opportunity. `customer` and `next_action` may be tokens of personal data.
+
+    Without activity or change of stage it stalls at `stalls_at`; it does since `stalled_at`.
+    """
 
     opportunity_id: UUID
     external_id: str | None
@@ -45,6 +48,8 @@ class Opportunity:
     lost_reason: str | None
     stage_entered_at: datetime
     touched_at: datetime
+    stalls_at: datetime | None
+    stalled_at: datetime | None
     next_action: str | None
     next_action_due_on: date | None
     next_action_owner: str | None
@@ -85,7 +90,7 @@ def _fold_opportunity(rows: Rows, recorded: Recorded, event: Event) -> Rows:
     if isinstance(event, o.StageChanged | o.Won | o.Lost | o.Reopened):
         visits = _moved(visits, recorded, row.stage, event.stage)
     touched = recorded.at if isinstance(event, _TOUCHES) else row.touched_at
-    changed = replace(changed, touched_at=touched, updated_position=recorded.position)
+    changed = replace(_stalled(changed, event), touched_at=touched, updated_position=recorded.position)
     return {**rows, "opportunity": (changed,), "stage_visit": visits}
 
 
@@ -100,6 +105,16 @@ _TOUCHES = (
     o.Lost,
     o.Reopened,
 )
+
+
+def _stalled(row: Opportunity, event: Event) -> Opportunity:
+    """Mark a stalled opportunity until it moves again; an activity that was only logged late moves nothing."""
+    if isinstance(event, o.Stalled):
+        return replace(row, stalled_at=event.stalled_at)
+    if not isinstance(event, o.StageChanged | o.ActivityLogged | o.Reopened):
+        return row
+    moved = event.stalls_at is not None and (row.stalls_at is None or event.stalls_at > row.stalls_at)
+    return replace(row, stalls_at=event.stalls_at, stalled_at=None) if moved else row
 
 
 def _opened(recorded: Recorded, event: o.Opened) -> Opportunity:
@@ -128,6 +143,8 @@ def _opened(recorded: Recorded, event: o.Opened) -> Opportunity:
         lost_reason=None,
         stage_entered_at=recorded.at,
         touched_at=recorded.at,
+        stalls_at=event.stalls_at,
+        stalled_at=None,
         next_action=action.text if action else None,
         next_action_due_on=action.due_on if action else None,
         next_action_owner=action.owner if action else None,
@@ -280,7 +297,7 @@ def _direction(before: str, after: str) -> str:
 
 MODEL = ReadModel(
     name="pipeline",
-    version=1,
+    version=2,
     aggregates=("partner", "opportunity"),
     tables=(
         Table(Opportunity, ("opportunity_id",), sealed=("customer", "next_action")),

@@ -22,6 +22,8 @@ CREATE TABLE {model}.opportunity (
     lost_reason        text,
     stage_entered_at   timestamptz NOT NULL,
     touched_at         timestamptz NOT NULL,
+    stalls_at          timestamptz,
+    stalled_at         timestamptz,
     next_action        text,
     next_action_due_on date,
     next_action_owner  text,

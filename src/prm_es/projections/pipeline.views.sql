@@ -68,7 +68,8 @@ SELECT
     CASE WHEN o.next_action ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN action.value ELSE o.next_action END AS next_action,
     o.next_action_due_on,
     o.status = 'open' AND coalesce(o.next_action_due_on < today.day OR o.expected_close_on < today.day, false) AS overdue,
-    o.status = 'open' AND o.touched_at < now() - interval '30 days' AS stalled,
+    o.status = 'open' AND o.stalled_at IS NOT NULL AS stalled,
+    CASE WHEN o.status = 'open' THEN o.stalled_at END AS stalled_at,
     o.data_gaps,
     o.lead_id,
     o.touched_at,
@@ -108,7 +109,8 @@ COMMENT ON COLUMN {read}.opportunities.age_days IS 'Days from opening to closing
 COMMENT ON COLUMN {read}.opportunities.next_action IS 'What is to be done next; null if nothing is or its text was forgotten.';
 COMMENT ON COLUMN {read}.opportunities.next_action_due_on IS 'Day by which it is to be done.';
 COMMENT ON COLUMN {read}.opportunities.overdue IS 'Open, and the next action or the expected close lies in the past.';
-COMMENT ON COLUMN {read}.opportunities.stalled IS 'Open, and without activity or stage change for 30 days.';
+COMMENT ON COLUMN {read}.opportunities.stalled IS 'Open, and noted to be without activity or stage change for the policy''s time.';
+COMMENT ON COLUMN {read}.opportunities.stalled_at IS 'When that time was over; null once something has happened, or it was closed.';
 COMMENT ON COLUMN {read}.opportunities.data_gaps IS 'Fields that an import left out and nobody has given since.';
 COMMENT ON COLUMN {read}.opportunities.lead_id IS 'Lead that it came from.';
 COMMENT ON COLUMN {read}.opportunities.touched_at IS 'Business time of the last activity or stage change.';

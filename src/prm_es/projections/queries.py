@@ -15,7 +15,10 @@ from prm_es.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What to show. `partner` is a name (part of it is enough) or an id; `period` see period_of."""
+    """What to show. `partner` is a name (part of it is enough) or an id; `period` see period_of.
+
+    `status` of offers is their answer. The days of a period are cut in the report time zone.
+    """
 
     stage: str | None = None
     partner: str | None = None
@@ -44,6 +47,25 @@ _OPPORTUNITY_COLUMNS: Final = (
 _PARTNER_COLUMNS: Final = (
     "partner", "status", "types", "country", "territories", "tier", "channel_manager", "parent", "on_notice",
     "data_gaps", "partner_id",
+)  # fmt: skip
+_LEAD_COLUMNS: Final = (
+    "external_id", "origin", "status", "partner", "territory", "customer", "product_lines", "amount", "currency",
+    "owner", "came_in_at", "age_days", "sla_colour", "sla_due_at", "next_deadline", "next_deadline_at", "overdue",
+    "respond_by", "screened", "in_conflict", "held_until", "asked_for", "protected_until", "orphaned", "data_gaps",
+    "lead_id",
+)  # fmt: skip
+_REGISTRATION_COLUMNS: Final = (
+    "external_id", "partner", "territory", "customer", "product_lines", "deal_type", "amount", "currency",
+    "submitted_at", "status", "asked_for", "held_until", "decision", "decided_at", "reject_reason", "protected_until",
+    "days_left", "extensions", "unprotected_by", "converted", "data_gaps", "opportunity_id", "lead_id",
+)  # fmt: skip
+_BOOK_COLUMNS: Final = (
+    "customer", "customer_keys", "product_lines", "partner", "territory", "protected_from", "protected_until",
+    "days_left", "extensions", "extension_requested_at", "owner", "status", "lead_id", "opportunity_id",
+)  # fmt: skip
+_OFFER_COLUMNS: Final = (
+    "partner", "territory", "customer", "country", "product_lines", "amount", "currency", "offered_at", "respond_by",
+    "overdue", "opened_at", "answer", "answered_at", "reason", "lead_id",
 )  # fmt: skip
 _DIMENSIONS: Final[Mapping[str, str]] = {
     "stage": "stage",
@@ -99,10 +121,35 @@ def pipeline(settings: Settings, filters: Filters) -> Answer:
     return _run(settings, query, filters)
 
 
+def leads(settings: Settings, filters: Filters) -> Answer:
+    """List leads, what is due first on top unless sorted; a period is that of coming in; raises Usage."""
+    return _run(settings, _list(settings, "leads", _LEAD_COLUMNS, filters, "next_deadline_at"), filters)
+
+
+def registrations(settings: Settings, filters: Filters) -> Answer:
+    """List registered leads, newest last unless sorted; a period is that of submission; raises Usage."""
+    return _run(settings, _list(settings, "registrations", _REGISTRATION_COLUMNS, filters, "submitted_at"), filters)
+
+
+def protected_customers(settings: Settings, filters: Filters) -> Answer:
+    """List the running protections, those that end first on top unless sorted; a period is that of the end."""
+    query = _list(settings, "protected_customers", _BOOK_COLUMNS, filters, "protected_until")
+    return _run(settings, query, filters)
+
+
+def offers(settings: Settings, filters: Filters) -> Answer:
+    """List offers, newest last unless sorted; a period is that of offering; raises Usage."""
+    return _run(settings, _list(settings, "offers", _OFFER_COLUMNS, filters, "offered_at"), filters)
+
+
 SHOWN: Final[Mapping[str, Callable[[Settings, Filters], Answer]]] = {
     "pipeline": pipeline,
     "opportunities": opportunities,
     "partners": partners,
+    "leads": leads,
+    "registrations": registrations,
+    "protected-customers": protected_customers,
+    "offers": offers,
 }
 
 
@@ -123,27 +170,34 @@ def _order(sort: str) -> sql.Composed:
     return sql.Identifier(sort.lstrip("-")) + direction
 
 
+_IN_PERIOD: Final = "({} AT TIME ZONE %(tz)s)::date BETWEEN %(first)s AND %(last)s"
+_FILTERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "opportunities": {
+        "stage": "stage = %(stage)s",
+        "period": "coalesce(closed_on, expected_close_on) BETWEEN %(first)s AND %(last)s",
+    },
+    "partners": {"territory": "%(territory)s = ANY(territories)"},
+    "leads": {"period": _IN_PERIOD.format("came_in_at")},
+    "registrations": {"period": _IN_PERIOD.format("submitted_at")},
+    "protected_customers": {"period": _IN_PERIOD.format("protected_until")},
+    "offers": {"status": "answer = %(status)s", "period": _IN_PERIOD.format("offered_at")},
+}  # beside those of every view
+_FILTERS_OF_ALL: Final[Mapping[str, str]] = {
+    "status": "status = %(status)s",
+    "partner": "(partner ILIKE %(like)s OR partner_id::text = %(partner)s)",
+    "territory": "%(territory)s = ANY(string_to_array(territory, ', '))",
+}
+
+
 def _where(view: str, filters: Filters) -> sql.Composable:
     if filters.stage and filters.stage not in _STAGES:
         raise Usage(f"there is no stage {filters.stage}; there are: {', '.join(_STAGES)}")
-    territory = (
-        "%(territory)s = ANY(territories)"
-        if view == "partners"
-        else "%(territory)s = ANY(string_to_array(territory, ', '))"
-    )
-    conditions = {
-        "stage": "stage = %(stage)s" if view == "opportunities" else None,
-        "status": "status = %(status)s",
-        "partner": "(partner ILIKE %(like)s OR partner_id::text = %(partner)s)",
-        "territory": territory,
-        "period": "coalesce(closed_on, expected_close_on) BETWEEN %(first)s AND %(last)s"
-        if view == "opportunities"
-        else None,
-    }
-    for name, condition in conditions.items():
-        if getattr(filters, name) and condition is None:
-            raise Usage(f"{view} have no {name} to filter by")
-    wanted = [sql.SQL(condition) for name, condition in conditions.items() if getattr(filters, name) and condition]
+    conditions = {**_FILTERS_OF_ALL, **_FILTERS[view]}
+    given = [name for name in ("stage", "partner", "status", "territory", "period") if getattr(filters, name)]
+    for name in given:
+        if name not in conditions:
+            raise Usage(f"{view.replace('_', ' ')} have no {name} to filter by")
+    wanted = [sql.SQL(conditions[name]) for name in given]
     return sql.SQL(" WHERE ") + sql.SQL(" AND ").join(wanted) if wanted else sql.SQL("")
 
 
@@ -158,6 +212,7 @@ def _run(settings: Settings, query: sql.Composed, filters: Filters) -> Answer:
         "territory": filters.territory,
         "first": first,
         "last": last,
+        "tz": settings.report_tz,
         "limit": filters.limit,
         "stages": list(_STAGES),
     }

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from prm_es.errors import Usage
-from prm_es.projections import conflicts, deadlines, pipeline, reactions
+from prm_es.projections import conflicts, deadlines, leads, performance, pipeline, reactions
 from prm_es.projections.base import ReadModel
 from prm_es.projections.ordered import OrderedModel
 
 _MODELS: Final[tuple[ReadModel, ...]] = (
     pipeline.MODEL,
+    leads.MODEL,
+    performance.MODEL,
     conflicts.MODEL,
     deadlines.MODEL,
     reactions.MODEL,

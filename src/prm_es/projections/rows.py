@@ -1,7 +1,7 @@
 """Rows of read models in and out of PostgreSQL, through psycopg2."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from io import StringIO
 from typing import Any, Final
 from uuid import UUID
@@ -183,6 +183,8 @@ def _copy_text(value: object) -> str:
             return ("{" + ",".join(f'"{str(one).translate(_QUOTES)}"' for one in value) + "}").translate(_ESCAPES)
         case datetime() | date():
             return value.isoformat()
+        case timedelta():
+            return f"{value.days} days {value.seconds} seconds {value.microseconds} microseconds"
         case _:
             return str(value)
 
