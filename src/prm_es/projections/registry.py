@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from prm_es.errors import Usage
-from prm_es.projections import pipeline
+from prm_es.projections import performance, pipeline
 from prm_es.projections.base import ReadModel
 
-READ_MODELS: Final[Mapping[str, ReadModel]] = {model.name: model for model in (pipeline.MODEL,)}
+READ_MODELS: Final[Mapping[str, ReadModel]] = {model.name: model for model in (pipeline.MODEL, performance.MODEL)}
 
 
 def named(name: str) -> ReadModel:
