@@ -506,14 +506,17 @@ def _moment(text: str | None, flag: str) -> datetime | None:
 
 @app.command()
 def show(
-    what: Annotated[str, typer.Argument(help="pipeline, opportunities or partners.")],
+    what: Annotated[str, typer.Argument(help="pipeline, opportunities, partners, performance, scorecard or goals.")],
     data: DataOption = None,
     stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
     partner: Annotated[str | None, typer.Option(help="Only this partner: part of its name, or its id.")] = None,
-    status_: Annotated[str | None, typer.Option("--status", help="open, won or lost; a partner's status.")] = None,
+    status_: Annotated[
+        str | None, typer.Option("--status", help="open, won or lost; a partner's or goal's status.")
+    ] = None,
     territory: Annotated[str | None, typer.Option(help="Only this territory.")] = None,
     period: Annotated[
-        str | None, typer.Option(help="Closed or expected to close in: 2026, 2026-Q1, 2026-03, this-month, FROM..TO.")
+        str | None,
+        typer.Option(help="Closed or expected to close, months, goals: 2026, 2026-Q1, 2026-03, this-month, FROM..TO."),
     ] = None,
     by: Annotated[
         str, typer.Option(help="For pipeline, comma-separated: stage, status, partner, territory, forecast, month.")

@@ -84,7 +84,7 @@ _numbers = count(1000)
 def fresh(given: Given, model: ReadModel = MODEL) -> Iterator[tuple[int, Projector]]:
     """Give an empty generation of the read model and a projector that works on it."""
     with (
-        empty_generation(given.settings, next(_numbers)) as generation,
+        empty_generation(given.settings, next(_numbers), model) as generation,
         closing(Projector(given.settings, model, generation)) as projector,
     ):
         yield generation, projector

@@ -448,7 +448,7 @@ LEFT JOIN (
     GROUP BY partner_id, currency
 ) ranks ON ranks.partner_id = p.partner_id AND ranks.currency = money.currency;
 
-COMMENT ON VIEW {read}.partner_scorecard IS 'Each partner as of today, a row for each currency in which it has deals or a current kind of goal (won_amount of all product lines), one with a null currency if it has none. Amounts are those of the row''s currency; what is no amount is the partner''s, the same on each of its rows. Running periods end today and are cut in the report time zone; 12 months are the last ones, to the same day a year ago, which is left out.';
+COMMENT ON VIEW {read}.partner_scorecard IS 'Each partner as of today, a row for each currency in which it has deals or an active goal for won_amount of all product lines, one with a null currency if there is none. Amounts are those of the row''s currency; what is no amount is the partner''s, the same on each of its rows. Running periods end today and are cut in the report time zone; 12 months are the last ones, to the same day a year ago, which is left out.';
 COMMENT ON COLUMN {read}.partner_scorecard.partner_id IS 'The partner, of record for its deals.';
 COMMENT ON COLUMN {read}.partner_scorecard.partner IS 'Trade name, else legal name.';
 COMMENT ON COLUMN {read}.partner_scorecard.currency IS 'ISO 4217 code of the row''s amounts.';

@@ -45,6 +45,23 @@ _PARTNER_COLUMNS: Final = (
     "partner", "status", "types", "country", "territories", "tier", "channel_manager", "parent", "on_notice",
     "data_gaps", "partner_id",
 )  # fmt: skip
+_PERFORMANCE_COLUMNS: Final = (
+    "partner", "month", "currency", "registered", "approved", "rejected", "approval_rate", "decision_hours_median",
+    "decision_hours_p90", "within_sla_share", "expired_share", "offers", "accept_rate", "converted", "won", "lost",
+    "win_rate", "won_amount", "lost_amount", "average_deal", "cycle_days_median_won", "cycle_days_mean_closed",
+    "activities", "goal", "attainment_percent", "pace_percent", "gap", "coverage", "partner_id",
+)  # fmt: skip
+_SCORECARD_COLUMNS: Final = (
+    "partner", "currency", "status", "tier", "channel_manager", "won_rank", "won_amount_12_months", "won_12_months",
+    "lost_12_months", "win_rate", "average_deal", "cycle_days_median_won", "won_amount_month", "won_amount_quarter",
+    "open_deals", "open_amount", "weighted_amount", "stalled", "overdue", "live_registrations", "approval_rate",
+    "last_act_at", "at_risk", "dormant", "goal_period", "goal", "attainment_percent", "pace_percent", "gap", "coverage",
+    "partner_id",
+)  # fmt: skip
+_GOAL_COLUMNS: Final = (
+    "partner", "metric", "period", "product_line", "currency", "target", "actual", "attainment_percent", "pace_percent",
+    "gap", "coverage", "owner", "status", "goal_id", "partner_id",
+)  # fmt: skip
 _DIMENSIONS: Final[Mapping[str, str]] = {
     "stage": "stage",
     "status": "status",
@@ -64,6 +81,21 @@ def opportunities(settings: Settings, filters: Filters) -> Answer:
 def partners(settings: Settings, filters: Filters) -> Answer:
     """List partners by name unless sorted; raises Usage."""
     return _run(settings, _list(settings, "partners", _PARTNER_COLUMNS, filters, "partner"), filters)
+
+
+def performance(settings: Settings, filters: Filters) -> Answer:
+    """List partners' months, the latest first unless sorted; in a period those that begin in it. Raises Usage."""
+    return _run(settings, _list(settings, "partner_performance", _PERFORMANCE_COLUMNS, filters, "-month"), filters)
+
+
+def scorecard(settings: Settings, filters: Filters) -> Answer:
+    """List partners as of today by rank unless sorted; raises Usage."""
+    return _run(settings, _list(settings, "partner_scorecard", _SCORECARD_COLUMNS, filters, "won_rank"), filters)
+
+
+def goals(settings: Settings, filters: Filters) -> Answer:
+    """List goals by partner unless sorted, in a period those that share a day with it; raises Usage."""
+    return _run(settings, _list(settings, "goals", _GOAL_COLUMNS, filters, "partner"), filters)
 
 
 def pipeline(settings: Settings, filters: Filters) -> Answer:
@@ -103,6 +135,9 @@ SHOWN: Final[Mapping[str, Callable[[Settings, Filters], Answer]]] = {
     "pipeline": pipeline,
     "opportunities": opportunities,
     "partners": partners,
+    "performance": performance,
+    "scorecard": scorecard,
+    "goals": goals,
 }
 
 
@@ -123,27 +158,29 @@ def _order(sort: str) -> sql.Composed:
     return sql.Identifier(sort.lstrip("-")) + direction
 
 
+_FILTERS: Final = ("stage", "partner", "status", "territory", "period")
+_CONDITIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "opportunities": {
+        "stage": "stage = %(stage)s",
+        "status": "status = %(status)s",
+        "territory": "%(territory)s = ANY(string_to_array(territory, ', '))",
+        "period": "coalesce(closed_on, expected_close_on) BETWEEN %(first)s AND %(last)s",
+    },
+    "partners": {"status": "status = %(status)s", "territory": "%(territory)s = ANY(territories)"},
+    "partner_performance": {"period": "month BETWEEN %(first)s AND %(last)s"},
+    "partner_scorecard": {"status": "status = %(status)s", "territory": "%(territory)s = ANY(territories)"},
+    "goals": {"status": "status = %(status)s", "period": "first_on <= %(last)s AND last_on >= %(first)s"},
+}
+
+
 def _where(view: str, filters: Filters) -> sql.Composable:
     if filters.stage and filters.stage not in _STAGES:
         raise Usage(f"there is no stage {filters.stage}; there are: {', '.join(_STAGES)}")
-    territory = (
-        "%(territory)s = ANY(territories)"
-        if view == "partners"
-        else "%(territory)s = ANY(string_to_array(territory, ', '))"
-    )
-    conditions = {
-        "stage": "stage = %(stage)s" if view == "opportunities" else None,
-        "status": "status = %(status)s",
-        "partner": "(partner ILIKE %(like)s OR partner_id::text = %(partner)s)",
-        "territory": territory,
-        "period": "coalesce(closed_on, expected_close_on) BETWEEN %(first)s AND %(last)s"
-        if view == "opportunities"
-        else None,
-    }
-    for name, condition in conditions.items():
-        if getattr(filters, name) and condition is None:
+    conditions = {"partner": "(partner ILIKE %(like)s OR partner_id::text = %(partner)s)", **_CONDITIONS[view]}
+    for name in _FILTERS:
+        if getattr(filters, name) and name not in conditions:
             raise Usage(f"{view} have no {name} to filter by")
-    wanted = [sql.SQL(condition) for name, condition in conditions.items() if getattr(filters, name) and condition]
+    wanted = [sql.SQL(condition) for name, condition in conditions.items() if getattr(filters, name)]
     return sql.SQL(" WHERE ") + sql.SQL(" AND ").join(wanted) if wanted else sql.SQL("")
 
 
