@@ -84,7 +84,7 @@ CREATE TABLE {model}.activity (
     activities   int NOT NULL,
     PRIMARY KEY (aggregate_id, partner_id, happened_on)
 ) WITH (fillfactor = 80);
-CREATE INDEX ON {model}.activity (partner_id, happened_on);
+CREATE INDEX ON {model}.activity (partner_id, happened_on) INCLUDE (aggregate_id, activities);
 
 CREATE TABLE {model}.goal (
     partner_id   uuid NOT NULL,

@@ -70,19 +70,24 @@ CROSS JOIN LATERAL (
             WHERE d.partner_id = g.partner_id AND d.status = 'won' AND d.closed_on BETWEEN g.first_on AND g.last_on
                 AND (g.product_line IS NULL OR g.product_line = ANY (d.product_lines))
                 AND d.customer_keys <> '{{}}'
-                AND NOT EXISTS (
-                    SELECT FROM {model}.won_customer mine
-                    JOIN {model}.won_customer earlier ON earlier.customer_key = mine.customer_key
-                        AND (earlier.won_on, earlier.position) < (mine.won_on, mine.position)
-                    WHERE mine.opportunity_id = d.opportunity_id
-                )
+                AND (
+                    SELECT true FROM {model}.won_customer mine
+                    WHERE mine.opportunity_id = d.opportunity_id AND (mine.won_on, mine.position) > (
+                        SELECT earlier.won_on, earlier.position FROM {model}.won_customer earlier
+                        WHERE earlier.customer_key = mine.customer_key
+                        ORDER BY earlier.won_on, earlier.position
+                        LIMIT 1
+                    )
+                    LIMIT 1
+                ) IS NULL -- not NOT EXISTS, which reads all of won_customer for each goal
         )
         WHEN 'activities' THEN (
             SELECT coalesce(sum(a.activities), 0)::numeric FROM {model}.activity a
-            LEFT JOIN {model}.deal d ON d.opportunity_id = a.aggregate_id
-            LEFT JOIN {model}.lead l ON l.lead_id = a.aggregate_id
             WHERE a.partner_id = g.partner_id AND a.happened_on BETWEEN g.first_on AND g.last_on
-                AND (g.product_line IS NULL OR g.product_line = ANY (coalesce(d.product_lines, l.product_lines)))
+                AND (g.product_line IS NULL OR g.product_line = ANY (coalesce(
+                    (SELECT d.product_lines FROM {model}.deal d WHERE d.opportunity_id = a.aggregate_id),
+                    (SELECT l.product_lines FROM {model}.lead l WHERE l.lead_id = a.aggregate_id)
+                )))
         )
     END AS value
 ) actual
@@ -358,13 +363,13 @@ SELECT
     acts.last_at AS last_act_at,
     p.status = 'active' AND coalesce(acts.last_at, p.since) < now() - interval '90 days' AS at_risk,
     p.status = 'active' AND coalesce(acts.last_at, p.since) < now() - interval '180 days' AS dormant,
-    goal.period AS goal_period,
-    goal.target AS goal,
-    goal.actual AS goal_actual,
-    goal.attainment_percent,
-    goal.pace_percent,
-    goal.gap,
-    goal.coverage,
+    CASE WHEN goals.currency = money.currency THEN goals.period END AS goal_period,
+    CASE WHEN goals.currency = money.currency THEN goals.target END AS goal,
+    CASE WHEN goals.currency = money.currency THEN goals.actual END AS goal_actual,
+    CASE WHEN goals.currency = money.currency THEN goals.attainment_percent END AS attainment_percent,
+    CASE WHEN goals.currency = money.currency THEN goals.pace_percent END AS pace_percent,
+    CASE WHEN goals.currency = money.currency THEN goals.gap END AS gap,
+    CASE WHEN goals.currency = money.currency THEN goals.coverage END AS coverage,
     coalesce(goals.goals, '[]') AS goals,
     ranks.place AS won_rank
 FROM {model}.partner p
@@ -429,15 +434,21 @@ LEFT JOIN (
 LEFT JOIN (
     SELECT partner_id, max(last_at) AS last_at FROM {model}.act GROUP BY partner_id
 ) acts ON acts.partner_id = p.partner_id
-LEFT JOIN {read}.goals goal ON goal.partner_id = p.partner_id AND goal.currency = money.currency AND goal.current
-    AND goal.metric = 'won_amount' AND goal.product_line IS NULL
 LEFT JOIN (
     SELECT
         partner_id,
         jsonb_agg(jsonb_build_object(
             'metric', metric, 'period', period, 'product_line', product_line, 'currency', currency, 'target', target,
             'actual', actual, 'attainment_percent', attainment_percent, 'pace_percent', pace_percent, 'gap', gap
-        ) ORDER BY metric, product_line NULLS FIRST, first_on) AS goals
+        ) ORDER BY metric, product_line NULLS FIRST, first_on) AS goals,
+        max(period) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS period,
+        max(currency) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS currency,
+        max(target) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS target,
+        max(actual) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS actual,
+        max(attainment_percent) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS attainment_percent,
+        max(pace_percent) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS pace_percent,
+        max(gap) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS gap,
+        max(coverage) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS coverage
     FROM {read}.goals WHERE current
     GROUP BY partner_id
 ) goals ON goals.partner_id = p.partner_id
