@@ -683,6 +683,17 @@ def test_reopening_makes_the_next_deal_the_customers_first(world: World) -> None
     assert world.goal(acme)["actual"] == 0
 
 
+def test_a_reopened_deal_covers_what_is_left_of_a_goal(world: World) -> None:
+    given = goal("won_amount", f"{world.today:%Y-%m}", "140", currency="EUR")
+    acme = world.partner("Acme", (at("01-03 00:00"), given))
+    deal = opened(acme, eur("70"), expected_close_on=world.today)
+    world.tell(
+        None, (at("03-01 09:00"), deal), (at("03-02 09:00"), won(world.today)), (at("03-03 09:00"), reopened("won"))
+    )
+    assert some(world.goal(acme), "actual", "coverage") == (0, Decimal("0.5"))
+    assert world.month(acme, world.today.replace(day=1))["coverage"] == Decimal("0.5")
+
+
 def part(today: date, month: int) -> Decimal:
     """Give the share of a month of this year that is over, today included."""
     if month != today.month:
