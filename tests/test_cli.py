@@ -25,7 +25,7 @@ from prm_es import cli, logs
 from prm_es.install import install
 from prm_es.messages import Actor, Envelope, Role, aggregate_id, structured_command
 from prm_es.projections.queries import SHOWN
-from prm_es.projections.registry import READ_MODELS
+from prm_es.projections.registry import ORDERED, READ_MODELS
 from prm_es.settings import Settings
 from prm_es.store.store import Store
 from tests.support import Desk, changed, command, opening, partner, rows, today
@@ -86,10 +86,11 @@ def in_process(env: dict[str, str], *arguments: str, stdin: bytes = b"") -> Ran:
 
 @pytest.fixture(scope="module")
 def served(migrated: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Give the settings of an installation whose three workers run."""
+    """Give the settings of an installation whose workers run."""
     install(migrated)
     with Crew(migrated, tmp_path_factory.mktemp("workers")) as crew:
-        for arguments in (("handle",), ("publish",), ("project", *READ_MODELS)):
+        folded = [name for name in READ_MODELS if name not in ORDERED]
+        for arguments in (("handle",), ("publish",), ("project", *folded), *((name,) for name in ORDERED)):
             crew.start(*arguments)
         yield migrated
 

@@ -570,24 +570,29 @@ def available(
     raise typer.Exit(DIFFERS if isinstance(done, Refused) else 0)
 
 
+_SHOWN = (
+    "pipeline, opportunities, partners, leads, registrations, protected-customers, offers, conflicts, deadlines,"
+    " performance, scorecard or goals."
+)
+
+
 @app.command()
 def show(
-    what: Annotated[
-        str,
-        typer.Argument(help="pipeline, opportunities, partners, leads, registrations, protected-customers or offers."),
-    ],
+    what: Annotated[str, typer.Argument(help=_SHOWN)],
     data: DataOption = None,
     stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
     partner: Annotated[str | None, typer.Option(help="Only this partner: part of its name, or its id.")] = None,
     status_: Annotated[
-        str | None, typer.Option("--status", help="open, won or lost; a partner's or lead's status; an offer's answer.")
+        str | None,
+        typer.Option("--status", help="open, won or lost; a partner's, lead's or goal's status; an offer's answer."),
     ] = None,
     territory: Annotated[str | None, typer.Option(help="Only this territory.")] = None,
     period: Annotated[
         str | None,
         typer.Option(
             help="2026, 2026-Q1, 2026-03, this-month or FROM..TO: when closed or expected to close; for leads when they"
-            " came in, for protected-customers when it ends, for offers when they were made."
+            " came in, for protected-customers when it ends, for offers when they were made, for conflicts when found,"
+            " for deadlines when due; months and goals."
         ),
     ] = None,
     by: Annotated[

@@ -43,7 +43,7 @@ def worker(name: str, *verb: str, role: DbRole) -> Worker:
 WORKERS: Final = (
     worker("handle", "handle", role="writer"),
     worker("publish", "publish", role="writer"),
-    worker("pipeline", "project", "pipeline", role="projector"),
+    worker("project", "project", "pipeline", "leads", "performance", role="projector"),
     worker("conflicts", "conflicts", role="projector"),
     worker("deadlines", "deadlines", role="projector"),
     worker("reactions", "reactions", role="projector"),

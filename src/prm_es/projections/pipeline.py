@@ -89,12 +89,12 @@ def _fold_opportunity(rows: Rows, recorded: Recorded, event: Event) -> Rows:
     visits = rows["stage_visit"]
     if isinstance(event, o.StageChanged | o.Won | o.Lost | o.Reopened):
         visits = _moved(visits, recorded, row.stage, event.stage)
-    touched = recorded.at if isinstance(event, _TOUCHES) else row.touched_at
+    touched = recorded.at if isinstance(event, TOUCHES) else row.touched_at
     changed = replace(_stalled(changed, event), touched_at=touched, updated_position=recorded.position)
     return {**rows, "opportunity": (changed,), "stage_visit": visits}
 
 
-_TOUCHES = (
+TOUCHES = (
     o.StageChanged,
     o.ActivityLogged,
     o.Commented,

@@ -67,6 +67,31 @@ _OFFER_COLUMNS: Final = (
     "partner", "territory", "customer", "country", "product_lines", "amount", "currency", "offered_at", "respond_by",
     "overdue", "opened_at", "answer", "answered_at", "reason", "lead_id",
 )  # fmt: skip
+_PERFORMANCE_COLUMNS: Final = (
+    "partner", "month", "currency", "registered", "approved", "rejected", "approval_rate", "decision_hours_median",
+    "decision_hours_p90", "within_sla_share", "expired_share", "offers", "accept_rate", "converted", "won", "lost",
+    "win_rate", "won_amount", "lost_amount", "average_deal", "cycle_days_median_won", "cycle_days_mean_closed",
+    "activities", "goal", "attainment_percent", "pace_percent", "gap", "coverage", "partner_id",
+)  # fmt: skip
+_SCORECARD_COLUMNS: Final = (
+    "partner", "currency", "status", "tier", "channel_manager", "won_rank", "won_amount_12_months", "won_12_months",
+    "lost_12_months", "win_rate", "average_deal", "cycle_days_median_won", "won_amount_month", "won_amount_quarter",
+    "open_deals", "open_amount", "weighted_amount", "stalled", "overdue", "live_registrations", "approval_rate",
+    "last_act_at", "at_risk", "dormant", "goal_period", "goal", "attainment_percent", "pace_percent", "gap", "coverage",
+    "partner_id",
+)  # fmt: skip
+_GOAL_COLUMNS: Final = (
+    "partner", "metric", "period", "product_line", "currency", "target", "actual", "attainment_percent", "pace_percent",
+    "gap", "coverage", "owner", "status", "goal_id", "partner_id",
+)  # fmt: skip
+_CONFLICT_COLUMNS: Final = (
+    "status", "strength", "customer", "matched_keys", "common_product_lines", "first_partner", "first_state",
+    "first_came_at", "first_protected_until", "second_partner", "second_state", "second_came_at", "first_by",
+    "found_at", "outcome", "ended_because", "first_lead_id", "second_lead_id",
+)  # fmt: skip
+_DEADLINE_COLUMNS: Final = (
+    "due_at", "due_in", "kind", "overdue", "partner", "channel_manager", "over_when_set", "aggregate_id",
+)  # fmt: skip
 _DIMENSIONS: Final[Mapping[str, str]] = {
     "stage": "stage",
     "status": "status",
@@ -86,6 +111,31 @@ def opportunities(settings: Settings, filters: Filters) -> Answer:
 def partners(settings: Settings, filters: Filters) -> Answer:
     """List partners by name unless sorted; raises Usage."""
     return _run(settings, _list(settings, "partners", _PARTNER_COLUMNS, filters, "partner"), filters)
+
+
+def performance(settings: Settings, filters: Filters) -> Answer:
+    """List partners' months, the latest first unless sorted; in a period those that begin in it. Raises Usage."""
+    return _run(settings, _list(settings, "partner_performance", _PERFORMANCE_COLUMNS, filters, "-month"), filters)
+
+
+def scorecard(settings: Settings, filters: Filters) -> Answer:
+    """List partners as of today by rank unless sorted; raises Usage."""
+    return _run(settings, _list(settings, "partner_scorecard", _SCORECARD_COLUMNS, filters, "won_rank"), filters)
+
+
+def goals(settings: Settings, filters: Filters) -> Answer:
+    """List goals by partner unless sorted, in a period those that share a day with it; raises Usage."""
+    return _run(settings, _list(settings, "goals", _GOAL_COLUMNS, filters, "partner"), filters)
+
+
+def conflicts(settings: Settings, filters: Filters) -> Answer:
+    """List conflicts, newest last unless sorted; a partner is either side's, a period that of finding; raises Usage."""
+    return _run(settings, _list(settings, "lead_conflicts", _CONFLICT_COLUMNS, filters, "found_at"), filters)
+
+
+def deadlines(settings: Settings, filters: Filters) -> Answer:
+    """List what is due, the earliest first unless sorted; raises Usage."""
+    return _run(settings, _list(settings, "deadlines", _DEADLINE_COLUMNS, filters, "due_at"), filters)
 
 
 def pipeline(settings: Settings, filters: Filters) -> Answer:
@@ -150,6 +200,11 @@ SHOWN: Final[Mapping[str, Callable[[Settings, Filters], Answer]]] = {
     "registrations": registrations,
     "protected-customers": protected_customers,
     "offers": offers,
+    "conflicts": conflicts,
+    "deadlines": deadlines,
+    "performance": performance,
+    "scorecard": scorecard,
+    "goals": goals,
 }
 
 
@@ -181,7 +236,17 @@ _FILTERS: Final[Mapping[str, Mapping[str, str]]] = {
     "registrations": {"period": _IN_PERIOD.format("submitted_at")},
     "protected_customers": {"period": _IN_PERIOD.format("protected_until")},
     "offers": {"status": "answer = %(status)s", "period": _IN_PERIOD.format("offered_at")},
-}  # beside those of every view
+    "partner_performance": {"period": "month BETWEEN %(first)s AND %(last)s", "status": "", "territory": ""},
+    "partner_scorecard": {"territory": "%(territory)s = ANY(territories)"},
+    "goals": {"period": "first_on <= %(last)s AND last_on >= %(first)s", "territory": ""},
+    "lead_conflicts": {
+        "partner": "(first_partner ILIKE %(like)s OR second_partner ILIKE %(like)s"
+        " OR %(partner)s IN (first_partner_id::text, second_partner_id::text))",
+        "territory": "",
+        "period": _IN_PERIOD.format("found_at"),
+    },
+    "deadlines": {"status": "", "territory": "", "period": _IN_PERIOD.format("due_at")},
+}  # beside those of every view; empty: not to be had there
 _FILTERS_OF_ALL: Final[Mapping[str, str]] = {
     "status": "status = %(status)s",
     "partner": "(partner ILIKE %(like)s OR partner_id::text = %(partner)s)",
@@ -195,7 +260,7 @@ def _where(view: str, filters: Filters) -> sql.Composable:
     conditions = {**_FILTERS_OF_ALL, **_FILTERS[view]}
     given = [name for name in ("stage", "partner", "status", "territory", "period") if getattr(filters, name)]
     for name in given:
-        if name not in conditions:
+        if not conditions.get(name):
             raise Usage(f"{view.replace('_', ' ')} have no {name} to filter by")
     wanted = [sql.SQL(conditions[name]) for name in given]
     return sql.SQL(" WHERE ") + sql.SQL(" AND ").join(wanted) if wanted else sql.SQL("")

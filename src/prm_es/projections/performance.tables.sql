@@ -1,0 +1,103 @@
+CREATE TABLE {model}.lead (
+    lead_id        uuid PRIMARY KEY,
+    origin         text NOT NULL,
+    status         text NOT NULL,
+    partner_id     uuid,
+    protected      boolean NOT NULL,
+    amount         numeric,
+    currency       text,
+    product_lines  text[] NOT NULL,
+    registered_for uuid,
+    registered_at  timestamptz,
+    waits_since    timestamptz,
+    waited_seconds bigint NOT NULL,
+    sla_due_at     timestamptz,
+    decided_for    uuid,
+    decided_at     timestamptz,
+    decision       text,
+    reason         text,
+    within_sla     boolean,
+    expired_at     timestamptz,
+    converted_for  uuid,
+    converted_at   timestamptz,
+    opportunity_id uuid
+) WITH (fillfactor = 80);
+CREATE INDEX ON {model}.lead (partner_id);
+CREATE INDEX ON {model}.lead (registered_for, registered_at);
+CREATE INDEX ON {model}.lead (decided_for);
+CREATE INDEX ON {model}.lead (converted_for);
+
+CREATE TABLE {model}.offer (
+    lead_id     uuid NOT NULL,
+    number      int NOT NULL,
+    partner_id  uuid NOT NULL,
+    offered_at  timestamptz NOT NULL,
+    answer      text,
+    answered_at timestamptz,
+    PRIMARY KEY (lead_id, number)
+) WITH (fillfactor = 80);
+CREATE INDEX ON {model}.offer (partner_id);
+
+CREATE TABLE {model}.deal (
+    opportunity_id     uuid PRIMARY KEY,
+    partner_id         uuid NOT NULL,
+    attached           text[] NOT NULL,
+    lead_id            uuid,
+    opened_at          timestamptz,
+    engaged_at         timestamptz,
+    status             text NOT NULL,
+    probability        int NOT NULL,
+    amount             numeric,
+    currency           text,
+    product_lines      text[] NOT NULL,
+    customer_keys      text[] NOT NULL,
+    expected_close_on  date,
+    next_action_due_on date,
+    touched_at         timestamptz NOT NULL,
+    closed_on          date,
+    closed_position    bigint
+) WITH (fillfactor = 80);
+CREATE INDEX ON {model}.deal (partner_id, closed_on);
+CREATE INDEX ON {model}.deal (closed_on, currency, partner_id, amount) WHERE status = 'won';
+
+CREATE TABLE {model}.won_customer (
+    opportunity_id uuid NOT NULL,
+    customer_key   text NOT NULL,
+    won_on         date NOT NULL,
+    position       bigint NOT NULL,
+    PRIMARY KEY (opportunity_id, customer_key)
+);
+CREATE INDEX ON {model}.won_customer (customer_key, won_on, position);
+
+CREATE TABLE {model}.act (
+    aggregate_id uuid NOT NULL,
+    partner_id   uuid NOT NULL,
+    last_at      timestamptz NOT NULL,
+    PRIMARY KEY (aggregate_id, partner_id)
+) WITH (fillfactor = 80);
+CREATE INDEX ON {model}.act (partner_id);
+
+CREATE TABLE {model}.activity (
+    aggregate_id uuid NOT NULL,
+    partner_id   uuid NOT NULL,
+    happened_on  date NOT NULL,
+    activities   int NOT NULL,
+    PRIMARY KEY (aggregate_id, partner_id, happened_on)
+) WITH (fillfactor = 80);
+CREATE INDEX ON {model}.activity (partner_id, happened_on) INCLUDE (aggregate_id, activities);
+
+CREATE TABLE {model}.goal (
+    partner_id   uuid NOT NULL,
+    goal_id      uuid NOT NULL,
+    metric       text NOT NULL,
+    period       text NOT NULL,
+    first_on     date NOT NULL,
+    last_on      date NOT NULL,
+    product_line text,
+    target       numeric NOT NULL,
+    currency     text,
+    distribution numeric[] NOT NULL,
+    owner        text,
+    status       text NOT NULL,
+    PRIMARY KEY (partner_id, goal_id)
+);
