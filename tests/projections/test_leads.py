@@ -351,6 +351,7 @@ def test_another_customer_makes_decided_matches_undecided() -> None:
     told = (registered(), found(one), m.MatchResolved(other_lead=one, outcome="award"))
     other = m.Corrected(changed=("customer",), customer=CUSTOMER, reason="~")
     assert matches(*told, other) == {one: ("probable", None)}
+    assert matches(registered(), *told[2:], other) == {}  # decided, and never found
     assert matches(*told, m.Corrected(changed=("amount",), reason="~")) == {one: ("probable", "award")}
 
 
