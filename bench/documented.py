@@ -1,10 +1,10 @@
 """The way that the documentation of `eventsourcing` shows: `save` a command, a ProjectionRunner a read model.
 
 As documented: an `Application` with a method that loads by `repository.get`, decides and calls `save` once; stable
-topics by a mapper of its own; views that are `PostgresTrackingRecorder`s and write rows and tracking in one transaction;
-`Projection`s that name the topics they need, so that the database filters; each runner in a process of its own, so that
-they do not share an interpreter. Settings are the library's own; POSTGRES_ENABLE_DB_FUNCTIONS is not set, for with it
-subscribers miss events. No snapshots and no cache: streams are short.
+topics by a mapper of its own; views that are `PostgresTrackingRecorder`s and write rows and tracking in one
+transaction; `Projection`s that name the topics they need, so that the database filters; each runner in a process of its
+own, so that they do not share an interpreter. Settings are the library's own; POSTGRES_ENABLE_DB_FUNCTIONS is not set,
+for with it subscribers miss events. No snapshots and no cache: streams are short.
 
 The same as in the product: the commands, parsing them from JSON, the rules that decide, the events and their bytes.
 Left out, all of which the product does and all of which favours this side: Kafka on the way in and out, one recorded
@@ -22,13 +22,13 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event as Flag
 from signal import SIG_IGN, SIGINT, signal
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import psycopg
 from eventsourcing.application import AggregateNotFoundError, Application
 from eventsourcing.dispatch import singledispatchmethod
-from eventsourcing.persistence import Mapper, StoredEvent, Tracking
+from eventsourcing.persistence import IntegrityError, Mapper, StoredEvent, Tracking
 from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
 from eventsourcing.projection import Projection, ProjectionRunner
 from psycopg.conninfo import conninfo_to_dict
@@ -142,15 +142,20 @@ class Channel(Application[UUID]):
         refused = authorise(aggregate, loaded.state, command, facts)
         decision = refused or aggregate.decide(loaded.state, command, facts)
         refused = decision if isinstance(decision, Refused) else self._collect(change, aggregate, loaded, decision)
-        if refused is None:
+        if refused is not None:
+            return refused
+        try:
             self.save(*change.events)
-        return refused
+        except IntegrityError:
+            return Refused("aggregate.already_exists", "somebody was first")
+        return None
 
     def _get(self, aggregate: Aggregate, subject: UUID) -> Loaded:
         try:
-            return self.repository.get(subject, projector_func=partial(_project, aggregate))
+            found: Loaded = self.repository.get(subject, projector_func=partial(_project, aggregate))
         except AggregateNotFoundError:
             return Loaded(subject, 0, aggregate.initial)
+        return found
 
     def _facts(self, change: _Change, subject: UUID, needs: Any) -> Facts:  # noqa: ANN401
         policy = in_force((), change.at)
@@ -205,11 +210,11 @@ def _aggregate(wire: str) -> Aggregate:
 class View(PostgresTrackingRecorder):
     """A view with tables of its own; rows and tracking are written in one transaction."""
 
-    tables: tuple[str, ...] = ()
+    tables: tuple[LiteralString, ...] = ()
 
-    def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:
+    def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(datastore, **kwargs)
-        self.sql_create_statements += [SQL(f"CREATE TABLE IF NOT EXISTS {one}") for one in self.tables]
+        self.sql_create_statements += [SQL("CREATE TABLE IF NOT EXISTS {}").format(SQL(one)) for one in self.tables]
 
     def write(self, tracking: Tracking, statement: Any, values: Mapping[str, object]) -> None:  # noqa: ANN401
         with self.datastore.transaction(commit=True) as cursor:
@@ -240,11 +245,15 @@ class View(PostgresTrackingRecorder):
 
 class DealsView(View):
     tables = (
-        "opportunities (opportunity_id uuid PRIMARY KEY, name text, partner_id uuid NOT NULL, stage text NOT NULL,"
-        " probability int NOT NULL, amount numeric, currency text, owner text, expected_close_on date, closed_on date,"
-        " opened_at timestamptz NOT NULL, touched_at timestamptz NOT NULL) WITH (fillfactor = 80)",
-        "leads (lead_id uuid PRIMARY KEY, last_event text NOT NULL, touched_at timestamptz NOT NULL)"
-        " WITH (fillfactor = 80)",
+        (
+            "opportunities (opportunity_id uuid PRIMARY KEY, name text, partner_id uuid NOT NULL, stage text NOT NULL,"
+            " probability int NOT NULL, amount numeric, currency text, owner text, expected_close_on date,"
+            " closed_on date, opened_at timestamptz NOT NULL, touched_at timestamptz NOT NULL) WITH (fillfactor = 80)"
+        ),
+        (
+            "leads (lead_id uuid PRIMARY KEY, last_event text NOT NULL, touched_at timestamptz NOT NULL)"
+            " WITH (fillfactor = 80)"
+        ),
     )
 
 
@@ -316,8 +325,10 @@ def _money(money: Any) -> dict[str, object]:  # noqa: ANN401
 
 class PartnersView(View):
     tables = (
-        "partners (partner_id uuid PRIMARY KEY, legal_name text, country text, tier text, last_event text NOT NULL,"
-        " touched_at timestamptz NOT NULL) WITH (fillfactor = 80)",
+        (
+            "partners (partner_id uuid PRIMARY KEY, legal_name text, country text, tier text, last_event text NOT NULL,"
+            " touched_at timestamptz NOT NULL) WITH (fillfactor = 80)"
+        ),
     )
 
 
@@ -346,10 +357,14 @@ class Partners(Projection[PartnersView]):
 
 class SumsView(View):
     tables = (
-        "deals (opportunity_id uuid PRIMARY KEY, partner_id uuid NOT NULL, stage text NOT NULL, amount numeric)"
-        " WITH (fillfactor = 80)",
-        "partner_sums (partner_id uuid PRIMARY KEY, opened int NOT NULL, won int NOT NULL, lost int NOT NULL,"
-        " won_amount numeric NOT NULL, last_activity timestamptz NOT NULL) WITH (fillfactor = 80)",
+        (
+            "deals (opportunity_id uuid PRIMARY KEY, partner_id uuid NOT NULL, stage text NOT NULL, amount numeric)"
+            " WITH (fillfactor = 80)"
+        ),
+        (
+            "partner_sums (partner_id uuid PRIMARY KEY, opened int NOT NULL, won int NOT NULL, lost int NOT NULL,"
+            " won_amount numeric NOT NULL, last_activity timestamptz NOT NULL) WITH (fillfactor = 80)"
+        ),
     )
 
 

@@ -34,13 +34,14 @@ from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
 import documented
-from prm_es import status
+from prm_es import logs, status
 from prm_es.consumers import topics
 from prm_es.errors import PrmError
+from prm_es.install import install
+from prm_es.local.processes import Screen
 from prm_es.local.stack import WORKERS, Stack, Worker
 from prm_es.messages import Envelope
 from prm_es.settings import Settings
-from prm_es.install import install
 from prm_es.upstream.demo import scenario
 from prm_es.upstream.progress import bar
 from prm_es.upstream.sending import send
@@ -94,7 +95,8 @@ def measure_documented(here: documented.Installation, commands: Sequence[Envelop
 def running(settings: Settings, workers: Sequence[Worker]) -> Iterator[Settings]:
     """Run an installation in its data folder; without workers nothing is migrated."""
     steps = (install, topics.create) if workers else (_nothing, _nothing)
-    with Stack(settings, migrate=steps[0], topics=steps[1], workers=workers) as stack:
+    screen = Screen(console, echo=False)  # says when a process dies
+    with Stack(settings, migrate=steps[0], topics=steps[1], workers=workers, screen=screen) as stack:
         yield stack.start()
 
 
@@ -133,13 +135,15 @@ def bench(rounds: int, seed: int, ours: int, theirs: int) -> bool:
         with tempfile.TemporaryDirectory(prefix="prm-es-bench-") as scratch:
             pair = one_round(Path(scratch) / "data", seed + 100 * number, ours, theirs)
         rates.append(pair)
-        console.print(f"  ours {pair[0]:.0f}, documented {pair[1]:.0f} commands a second: {pair[0] / pair[1]:.1f} times")
-    our_rate, their_rate = (statistics.median(side) for side in zip(*rates, strict=True))
+        console.print(
+            f"  ours {pair[0]:.0f}, documented {pair[1]:.0f} commands a second: {pair[0] / pair[1]:.1f} times"
+        )
+    our_rate, their_rate = (statistics.median(pair[side] for pair in rates) for side in (0, 1))
     ratio = our_rate / their_rate
     if ratio < LEAST:
         console.print(f"the ratio is {ratio:.2f} and should be at least {LEAST:g}")
     print(f"bench: ours={our_rate:.0f} documented={their_rate:.0f} ratio={ratio:.1f}")
-    return ratio >= LEAST
+    return bool(ratio >= LEAST)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -150,10 +154,11 @@ def main() -> int:
     """Read the options, and stop everything whatever happens."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--commands", type=int, default=40_000, help="how many ours gets a round")
-    parser.add_argument("--documented", type=int, default=4_000, help="how many of them the documented way gets")
+    parser.add_argument("--commands", type=int, default=30_000, help="how many ours gets a round")
+    parser.add_argument("--documented", type=int, default=3_000, help="how many of them the documented way gets")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    logs.configure("bench", level="error", form="console", quiet=True)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return 0 if bench(given.rounds, given.seed, given.commands, given.documented) else 1
