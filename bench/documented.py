@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event as Flag
-from signal import SIG_IGN, SIGINT, signal
+from signal import SIG_BLOCK, SIG_UNBLOCK, SIGINT, pthread_sigmask
 from time import monotonic, sleep
 from typing import Any, Final, LiteralString
 from uuid import UUID
@@ -438,7 +438,6 @@ def environment(dsn: str) -> dict[str, str]:
 
 
 def _run_projection(number: int, env: dict[str, str], ready: Flag, stop: Flag) -> None:
-    signal(SIGINT, SIG_IGN)  # whoever started this stops it
     projection, view = PROJECTIONS[number]
     starter = multiprocessing.parent_process()
     with ProjectionRunner(application_class=Channel, projection_class=projection, view_class=view, env=env) as runner:
@@ -505,7 +504,9 @@ def installation(dsn: str) -> Iterator[Installation]:
             ready = spawn.Event()
             process = spawn.Process(target=_run_projection, args=(number, env, ready, stop), daemon=True)
             processes.append(process)
+            pthread_sigmask(SIG_BLOCK, {SIGINT})  # inherited: Ctrl-C is for whoever started it, who stops it
             process.start()
+            pthread_sigmask(SIG_UNBLOCK, {SIGINT})
             if not ready.wait(START_S):
                 raise Unavailable("a projection did not start")
         yield Installation(channel, connection, processes)
