@@ -5,7 +5,7 @@ DATA ?= .prm-es
 SEED ?= 1
 UNTIL ?=
 
-.PHONY: demo test lint check-main setup lock schemas picture loc
+.PHONY: demo test lint check-main bench setup lock schemas picture loc
 
 demo: setup ## a generated scenario through the whole path, with a summary
 	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
@@ -21,6 +21,9 @@ lint: setup ## style, types, direction of imports
 
 check-main: setup ## the main job on a fresh data folder, ends with one line of figures
 	$(BIN)/python bench/check_main.py $(CRM)
+
+bench: setup ## commands a second, beside the documented way of the eventsourcing library, and the ratio
+	$(BIN)/python bench/throughput.py $(ARGS)
 
 schemas: setup ## write schemas/ anew
 	$(BIN)/prm-es schemas schemas
