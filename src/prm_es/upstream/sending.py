@@ -14,7 +14,7 @@ from kafka.errors import KafkaError
 from prm_es.errors import Unavailable, Usage
 from prm_es.messages import Envelope
 from prm_es.settings import Settings
-from prm_es.upstream.levels import Node, levels
+from prm_es.upstream.levels import levels
 from prm_es.upstream.lines import Outgoing, outgoing
 from prm_es.upstream.progress import OnProgress, silent
 from prm_es.upstream.results import Ledger, OnRefusal, Place, Report, ResultReader
@@ -42,7 +42,7 @@ def send(
     sent, for a command whose type names no aggregate.
     """
     records = [command if isinstance(command, Outgoing) else outgoing(command) for command in commands]
-    order = levels([Node(record.subject, record.texts) for record in records])
+    order = levels([record.node for record in records])
     ledger = Ledger(on_refusal)
     if not order:
         return ledger.report
