@@ -96,12 +96,10 @@ def test_every_command_goes_once_and_each_subject_in_one_level_in_order(drawn: l
 def test_every_command_goes_once_and_each_subject_keeps_its_order(
     drawn: list[tuple[int, list[int], int | None]],
 ) -> None:
-    batch = [
-        command(
-            str(place), str(UUID(int=who)), *(str(UUID(int=name)) for name in names), cause=None if c is None else str(c)
-        )
-        for place, (who, names, c) in enumerate(drawn)
-    ]
+    batch = []
+    for place, (who, names, cause) in enumerate(drawn):
+        others = (str(UUID(int=name)) for name in names)
+        batch.append(command(str(place), str(UUID(int=who)), *others, cause=None if cause is None else str(cause)))
     found = levels(batch)
     sent = [place for level in found for place in level]
     assert sorted(sent) == list(range(len(batch)))

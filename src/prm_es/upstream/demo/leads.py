@@ -37,7 +37,7 @@ def make(world: World) -> None:
 
 
 def _moments(world: World, count: int, recent: int) -> list[datetime]:
-    moments = []
+    moments: list[datetime] = []
     while len(moments) < count - recent:
         at = world.moment()
         if world.selling(at):

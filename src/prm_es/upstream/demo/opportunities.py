@@ -91,9 +91,7 @@ def products(world: World, seller: Seller) -> tuple[list[dict[str, Any]], Decima
     return priced(world, seller, chosen)
 
 
-def priced(
-    world: World, seller: Seller, lines: Sequence[tuple[str, str, int]]
-) -> tuple[list[dict[str, Any]], Decimal]:
+def priced(world: World, seller: Seller, lines: Sequence[tuple[str, str, int]]) -> tuple[list[dict[str, Any]], Decimal]:
     """Make up quantities of these product lines, and what they cost in the seller's currency."""
     random = world.random
     wanted, amount = [], Decimal(0)

@@ -6,19 +6,22 @@ from typing import Any, Final
 
 from prm_es.upstream.demo import opportunities, registered, words
 from prm_es.upstream.demo.places import branch_tax_id
-from prm_es.upstream.demo.world import Lead, Seller, domain
+from prm_es.upstream.demo.world import Lead, Seller
 
 _RIVALS: Final = 0.095
 _TWICE: Final = 0.015
-_WEEKS: Final = 26
+_LATEST: Final = timedelta(days=26)
+_NEW: Final = timedelta(days=10)
 _SEEN: Final = {"tax_ids": 5, "customer_id": 3, "domains": 2}
+_CPF: Final = len("12345678901")
 _PATIENCE: Final = timedelta(days=35)  # a conflict so old is decided
 
 
 def tell(first: Lead) -> list[Lead]:
     """Tell who comes after the first one, if anybody does."""
     world = first.world
-    if world.chance(_RIVALS) and _keys(first.customer):
+    recent = world.end - first.came_in_at < _NEW
+    if world.chance(3 * _RIVALS if recent else _RIVALS) and _keys(first.customer):
         found = list(_rival(first))
         for lead in found:
             registered.register(lead)
@@ -31,13 +34,16 @@ def tell(first: Lead) -> list[Lead]:
 
 
 def _keys(customer: dict[str, Any]) -> list[str]:
-    """Name what tells that two speak of the same customer."""
+    """Name what tells that two speak of the same customer; for a natural person nothing does."""
+    if any(len(one["value"]) == _CPF for one in customer.get("tax_ids", ())):
+        return []
     return [name for name in _SEEN if name in customer]
 
 
 def _rival(first: Lead) -> Iterator[Lead]:
     world = first.world
-    at = first.came_in_at + timedelta(hours=1 + 24 * _WEEKS * world.random.random() ** 3)
+    longest = min(world.end - first.came_in_at, _LATEST)
+    at = first.came_in_at + timedelta(hours=1) + longest * world.random.random() ** 3
     others = [one for one in world.selling(at) if one is not first.seller and _common(one, first)]
     if not others or at >= world.end:
         return
@@ -62,10 +68,7 @@ def _as_seen(first: Lead) -> dict[str, Any]:
     key = world.random.choices(keys, [_SEEN[one] for one in keys])[0]
     name = customer["name"].rpartition(" ")[0] if key == "domains" else customer["name"]
     seen = {"name": name, "country": customer["country"], "city": customer["city"], key: customer[key]}
-    company = key == "tax_ids" and customer["country"] == "BR" and len(customer[key][0]["value"]) == len(
-        "12.345.678/0001-95"
-    )
-    if company and world.chance(1 / 2):
+    if key == "tax_ids" and customer["country"] == "BR" and world.chance(1 / 2):
         city = world.random.choice(words.BRANCH_CITIES)
         branch = branch_tax_id(world.random, customer[key][0]["value"])
         seen |= {"name": f"{name} Filial {city}", "city": city, "tax_ids": [branch]}
@@ -83,7 +86,7 @@ def _contest(first: Lead, lead: Lead) -> None:
     hard = "domains" not in lead.customer
     if first.holds(story.at) and hard:
         _protected(first, lead)
-    elif hard or world.chance(1 / 2):
+    elif hard or world.chance(1 / 3):
         registered.approve(lead)
     elif not _left_open(lead, story.at):
         registered.reject(lead, "already_registered_other_partner")
@@ -92,11 +95,11 @@ def _contest(first: Lead, lead: Lead) -> None:
 def _protected(first: Lead, lead: Lead) -> None:
     """Try to approve what another holds, which is refused; then reject it, or wait until it is free."""
     world, story = lead.world, lead.story
-    if world.chance(0.7):
+    if world.chance(0.85):
         story.mistake("lead.already_protected", "approve", lead.seller.manager)
     story.hours(1, 30)
     ends = first.held_until
-    if world.chance(0.3) and ends is not None and ends < world.end:
+    if world.chance(0.25) and ends is not None and ends < world.end:
         story.at = max(story.at, ends)
         story.wait(1, 6)
         registered.approve(lead)
@@ -110,7 +113,7 @@ def _left_open(lead: Lead, at: datetime) -> bool:
 
 
 def _again(first: Lead) -> Lead:
-    """The same partner registers it again, and is told so."""
+    """Let the same partner register it again, and be told so."""
     world = first.world
     at = first.came_in_at + timedelta(days=1 + 20 * world.random.random())
     story = world.lead(at, first.story.thread)

@@ -68,8 +68,9 @@ class Seller:
 class World:
     """Everything that was made so far, in the order it was made.
 
-    `meant` holds the code with which a command is meant to be refused, by its id; `threads` holds the thread of a command by its id, `leads` and `deals` how many were told; `wins` and
-    `registrations` hold what goals are about: partner, day and, for wins, amount.
+    `meant` holds the code with which a command is meant to be refused, by its id; `threads` the thread of a command, by
+    its id; `leads` and `deals` how many were told; `wins` and `registrations` what goals are about: the partner, the
+    day and, of wins, the amount.
     """
 
     random: Random
