@@ -243,7 +243,7 @@ def test_goals_by_month_are_of_a_size_that_is_reached_more_or_less(decided: Fold
     assert min(kinds.values()) > 30
     years = [(one, goal) for one, goal in goals if goal.distribution]
     assert all(sum(goal.distribution) == 100 for _one, goal in years)
-    won: Counter[tuple[UUID, str]] = Counter()
+    won: dict[tuple[UUID, str], Decimal] = defaultdict(Decimal)
     for one, day, amount in made.wins:
         won[one, str(day.year)] += amount
     whole = [(one, goal) for one, goal in years if goal.period == "2025" and won[one, "2025"] > 0]
