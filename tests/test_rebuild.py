@@ -101,7 +101,7 @@ def test_readers_see_full_rows_throughout_while_writers_run(filled: Settings, cr
     _partners, deals = story(260)
     fresh = [one for one in deals if one.subject not in {other.subject for other in known}]
     writer = Thread(target=write, args=(filled, fresh, 60))
-    wait(filled, 60)
+    wait(filled, 60, ("pipeline",))
     before = generations(filled)
     with reading(filled) as readers:
         until(lambda: all(reader.counts for reader in readers), "every reader reads")
@@ -114,7 +114,7 @@ def test_readers_see_full_rows_throughout_while_writers_run(filled: Settings, cr
             "every reader goes on after the last swap",
         )
         writer.join()
-        wait(filled, 60)
+        wait(filled, 60, ("pipeline",))
     assert not [reader.wrong for reader in readers if reader.wrong]
     for reader in readers:
         assert reader.counts[0] > 0

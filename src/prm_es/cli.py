@@ -212,14 +212,20 @@ def _status_lines(record: Any, found: Any, addresses: dict[str, str]) -> Iterato
 
 
 @app.command()
-def wait(data: DataOption = None, timeout: TimeoutOption = 300.0) -> None:
+def wait(
+    names: Annotated[list[str] | None, typer.Argument(help="Read models to wait for; all if none is named.")] = None,
+    data: DataOption = None,
+    timeout: TimeoutOption = 300.0,
+) -> None:
     """Wait until every sent command is answered and every read model has caught up.
 
-    Example: prm-es wait --timeout 60
+    Example: prm-es wait pipeline --timeout 60
     """
+    from prm_es.projections.registry import named  # noqa: PLC0415
     from prm_es.status import wait as wait_until_settled  # noqa: PLC0415
 
-    found = wait_until_settled(_connected(data), timeout)
+    chosen = {named(name).name for name in names} if names else None
+    found = wait_until_settled(_connected(data), timeout, chosen)
     typer.echo(f"settled at position {found.head}", err=True)
 
 

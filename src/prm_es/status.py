@@ -1,7 +1,7 @@
 """How far everything is: commands unanswered, events unpublished, read models behind, dead letters."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -51,9 +51,12 @@ class Status:
     @property
     def settled(self) -> bool:
         """Tell whether every sent command is answered and every read model has caught up."""
-        return (
-            not self.unanswered and not self.unpublished and not any(model.behind_events for model in self.read_models)
-        )
+        return self.settled_for(None)
+
+    def settled_for(self, names: Collection[str] | None) -> bool:
+        """Do as settled, with these read models alone."""
+        behind = any(one.behind_events for one in self.read_models if names is None or one.name in names)
+        return not (self.unanswered or self.unpublished or behind)
 
     def as_json(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -149,8 +152,13 @@ class Observer:
         return ModelStatus(row.name, row.generation, row.version, as_of, head - as_of, round(seconds, 3), row.parked)
 
 
-def wait(settings: Settings, timeout: float, on_status: Callable[[Status], None] = lambda _status: None) -> Status:
-    """Wait until every sent command is answered and every read model has caught up.
+def wait(
+    settings: Settings,
+    timeout: float,
+    names: Collection[str] | None = None,
+    on_status: Callable[[Status], None] = lambda _status: None,
+) -> Status:
+    """Wait until every sent command is answered and every read model, or each of those named, has caught up.
 
     Raises Unavailable after `timeout` seconds.
     """
@@ -159,10 +167,11 @@ def wait(settings: Settings, timeout: float, on_status: Callable[[Status], None]
         while True:
             status = observer.status(counts=False)
             on_status(status)
-            if status.settled:
+            if status.settled_for(names):
                 return status
             if time.monotonic() > deadline:
-                behind = ", ".join(f"{model.name} {model.behind_events} behind" for model in status.read_models)
+                models = (one for one in status.read_models if names is None or one.name in names)
+                behind = ", ".join(f"{model.name} {model.behind_events} behind" for model in models)
                 raise Unavailable(
                     f"not settled after {timeout:.0f} s: {status.unanswered} commands unanswered,"
                     f" {status.unpublished} events unpublished, {behind}"

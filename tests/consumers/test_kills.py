@@ -92,12 +92,12 @@ def fire(migrated: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         sender = stack.enter_context(closing(Sender(migrated, pacing)))
         workers = {verb: crew.start(*verb.split()) for verb in ("handle", "publish", "project pipeline")}
         sender.send([plain(one) for one in partners])
-        wait(migrated, 120)
+        wait(migrated, 120, ("pipeline",))
         load = Thread(target=sender.send, args=(mixed(deals, SEED),))
         load.start()
         _kill_in_turn(migrated, crew, workers, observer)
         load.join()
-        wait(migrated, 120)
+        wait(migrated, 120, ("pipeline",))
         yield Fire(migrated, sender.sent, workers)
 
 
@@ -266,7 +266,7 @@ def test_a_restart_after_a_clean_stop_redelivers_nothing(fire: Fire) -> None:
     fire.workers["project pipeline"].pause()
     _many_small_transactions(settings)
     fire.workers["project pipeline"].go_on()
-    wait(settings, 120)
+    wait(settings, 120, ("pipeline",))
     assert {verb: worker.end() for verb, worker in fire.workers.items()} == dict.fromkeys(fire.workers, 0)
     assert {group: _left(settings, group, names) for group, names in groups.items()} == dict.fromkeys(groups, 0)
 

@@ -922,7 +922,7 @@ def test_any_interleaving_batches_holes_and_duplicates_give_the_rows_of_one_pass
         _fill(projector, set(given_log.topics))
         assert contents(given_log.settings, generation, MODEL) == given_log.rows
         ends = {place: records[-1].event.position for place, records in given_log.topics.items() if records}
-        assert checkpoints(given_log.settings, generation).items() >= ends.items()
+        assert checkpoints(given_log.settings, generation, MODEL).items() >= ends.items()
 
 
 def test_a_rebuild_finds_no_difference(given_log: Given) -> None:

@@ -108,7 +108,7 @@ def test_not_even_the_owner_or_a_superuser_changes_what_is_written(
 @pytest.mark.parametrize("table", APPEND_ONLY)
 def test_only_the_writer_may_write(filled: Settings, role: DbRole, table: str) -> None:
     with connected(filled, role) as connection, pytest.raises(psycopg.Error, match=DENIED):
-        connection.execute(f"INSERT INTO {table} SELECT * FROM {table}".encode())
+        connection.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM {table}".encode())
 
 
 @pytest.mark.parametrize("table", [*APPEND_ONLY, "keys", "store_info", "partner_identifiers"])

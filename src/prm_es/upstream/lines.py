@@ -12,6 +12,7 @@ from prm_es.aggregates import catalogue
 from prm_es.errors import Poison, Usage
 from prm_es.messages import STRUCTURED, Envelope, Headers, binary_command, read_command, structured_command
 from prm_es.settings import AGGREGATES
+from prm_es.upstream.levels import Node
 
 MAX_BYTES: Final = 1_000_000  # below what a broker takes by default, headers included
 _SHOWN: Final = 50
@@ -28,7 +29,13 @@ class Outgoing:
     value: bytes
     texts: tuple[bytes, ...] = ()
     name: tuple[str, str] | None = None
+    cause: tuple[str, str] | None = None
     envelope: Envelope | None = None
+
+    @property
+    def node(self) -> Node:
+        """Give what matters for the order in which it is sent."""
+        return Node(self.subject, self.texts, self.name, self.cause)
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -62,7 +69,8 @@ def outgoing(sent: Envelope) -> Outgoing:
     if len(value) + sum(len(name) + len(text) for name, text in headers) > MAX_BYTES:
         raise Usage(f"longer than {MAX_BYTES} bytes")
     texts = (sent.data, sent.actor.org.encode())
-    return Outgoing(aggregate, str(sent.subject), headers, value, texts, (sent.source, sent.id), sent)
+    cause = _name(sent.source, sent.causation_id)
+    return Outgoing(aggregate, str(sent.subject), headers, value, texts, (sent.source, sent.id), cause, sent)
 
 
 def read_path(path: Path, *, check: bool = True) -> list[Outgoing]:
@@ -129,9 +137,13 @@ def _as_it_stands(line: bytes) -> Outgoing:
     aggregate = _aggregate(attributes.get("type"))
     if aggregate is None:
         raise Usage("no aggregate can be told from the type, so there is no topic to send this to")
-    source, id_ = attributes.get("source"), attributes.get("id")
-    name = (source, id_) if isinstance(source, str) and isinstance(id_, str) else None
-    return Outgoing(aggregate, str(attributes.get("subject") or ""), _STRUCTURED_HEADERS, line, (line,), name)
+    subject, source = str(attributes.get("subject") or ""), attributes.get("source")
+    name, cause = _name(source, attributes.get("id")), _name(source, attributes.get("causationid"))
+    return Outgoing(aggregate, subject, _STRUCTURED_HEADERS, line, (line,), name, cause)
+
+
+def _name(source: object, id_: object) -> tuple[str, str] | None:
+    return (source, id_) if isinstance(source, str) and isinstance(id_, str) else None
 
 
 def _aggregate(wire: object) -> str | None:

@@ -16,7 +16,7 @@ from prm_es.errors import Unavailable, Usage
 from prm_es.messages import Envelope
 from prm_es.settings import Settings
 from prm_es.store.store import Store
-from prm_es.upstream.levels import Node, levels
+from prm_es.upstream.levels import levels
 from prm_es.upstream.lines import Outgoing, outgoing
 from prm_es.upstream.progress import OnProgress, silent
 from prm_es.upstream.results import Ledger, OnRefusal, Place, Report, ResultReader
@@ -52,7 +52,7 @@ def send(
     if on_resume is not None:
         records = _not_answered(settings, records, ledger)
         on_resume(ledger.report.before, len(commands))
-    order = levels([Node(record.subject, record.texts) for record in records])
+    order = levels([record.node for record in records])
     if not order:
         return ledger.report
     reader = ResultReader(settings) if wait or len(order) > 1 else None

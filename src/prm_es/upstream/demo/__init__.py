@@ -9,10 +9,10 @@ from datetime import date
 from typing import Final
 
 from prm_es.messages import Envelope
-from prm_es.upstream.demo import opportunities, partners
+from prm_es.upstream.demo import goals, leads, opportunities, partners
 from prm_es.upstream.demo.world import World
 
-_PARTS: Final[Sequence[Callable[[World], None]]] = (partners.make, opportunities.make)
+_PARTS: Final[Sequence[Callable[[World], None]]] = (partners.make, leads.make, opportunities.make, goals.make)
 
 
 def scenario(seed: int, until: date) -> list[Envelope]:
@@ -21,7 +21,12 @@ def scenario(seed: int, until: date) -> list[Envelope]:
     All are sent by an integration on behalf of who did it then; a few are mistakes that will be refused. What a command
     depends on across aggregates it names, so whoever sends level by level gets the same outcomes every time.
     """
-    world = World.empty(seed, until)
+    return world(seed, until).told()
+
+
+def world(seed: int, until: date) -> World:
+    """Make the world that the scenario is told of; it knows which commands are meant to be refused, and how."""
+    made = World.empty(seed, until)
     for part in _PARTS:
-        part(world)
-    return sorted(world.commands, key=lambda command: command.time or world.end)
+        part(made)
+    return made

@@ -1,12 +1,14 @@
 """Opportunities of the made-up world: most are worked from the first talk to the end, some are left lying."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from prm_es.aggregates.lead import opportunity_of
 from prm_es.upstream.demo import words
-from prm_es.upstream.demo.world import Seller, Story, World, domain, person
+from prm_es.upstream.demo.world import Lead, Seller, Story, World, domain, person
 
 STAGES: Final = ("prospect", "qualified", "technical_validation", "business_validation", "committed")
 # The chance that a deal of an average partner is lost in this stage, and the days that it stays there.
@@ -43,10 +45,11 @@ class _Deal:
     products: list[dict[str, Any]]
     amount: Decimal
     known: set[str] = field(default_factory=set)
+    closed_at: datetime | None = None
 
     def chance(self, of: float) -> bool:
         """Throw the dice."""
-        return self.world.random.random() < of
+        return self.world.chance(of)
 
     def money(self, amount: Decimal | None = None) -> dict[str, str]:
         """Write an amount in the currency of the seller's country; the deal's own if none is given."""
@@ -59,38 +62,78 @@ class _Deal:
 
 
 def make(world: World) -> None:
-    """Tell every opportunity; they come more often towards the end, as the channel grows."""
-    for number in range(_COUNT):
-        deal = _deal(world, number)
+    """Tell the opportunities that no lead has led to."""
+    while world.deals < _COUNT:
+        deal = _deal(world)
         _open(deal)
         _work(deal)
 
 
-def _deal(world: World, number: int) -> _Deal:
+def _deal(world: World) -> _Deal:
     random = world.random
-    while True:
-        begins = world.start + timedelta(days=8 + (world.end - world.start).days * random.random() ** 0.8 * 0.985)
-        selling = [one for one in world.sellers if one.since < begins < one.until]
-        if selling:
-            break
-    seller = random.choices(selling, [one.weight for one in selling])[0]
+    begins = world.moment()
+    while not (selling := world.selling(begins)):
+        begins = world.moment()
+    seller = world.seller(selling)
     near = [one for one in world.customers if one["country"] == seller.place.country]
     customer = random.choice(near if random.random() < 9 / 10 else world.customers)
-    story = world.story("opportunity", f"O-{number + 1:05}", begins)
+    story = world.story("opportunity", f"O-{world.deals + 1:05}", begins)
     story.wait(0, 1)
-    products, amount = _products(world, seller)
-    return _Deal(world, story, number, seller, random.choice(seller.users), customer, products, amount)
+    wanted, amount = products(world, seller)
+    world.deals += 1
+    return _Deal(world, story, world.deals - 1, seller, random.choice(seller.users), customer, wanted, amount)
 
 
-def _products(world: World, seller: Seller) -> tuple[list[dict[str, Any]], Decimal]:
+def products(world: World, seller: Seller) -> tuple[list[dict[str, Any]], Decimal]:
+    """Make up what a customer wants of what the seller may sell, and what it costs in the seller's currency."""
     random = world.random
-    chosen = random.sample(words.LINES, random.choices((1, 2, 3), (6, 3, 1))[0])
-    products, amount = [], Decimal(0)
-    for line, name, price in chosen:
+    chosen = random.sample(seller.lines, random.choices((1, 2, 3), (6, 3, 1))[0])
+    return priced(world, seller, chosen)
+
+
+def priced(world: World, seller: Seller, lines: Sequence[tuple[str, str, int]]) -> tuple[list[dict[str, Any]], Decimal]:
+    """Make up quantities of these product lines, and what they cost in the seller's currency."""
+    random = world.random
+    wanted, amount = [], Decimal(0)
+    for line, name, price in lines:
         quantity = 5 * random.randrange(1, 60) if random.random() < 4 / 5 else 50 * random.randrange(6, 30)
-        products.append({"line": line, "name": name, "quantity": quantity})
+        wanted.append({"line": line, "name": name, "quantity": quantity})
         amount += quantity * price * seller.place.rate
-    return products, amount
+    return wanted, amount
+
+
+def converted(lead: Lead) -> datetime | None:
+    """Convert a lead at its time, and tell the opportunity; gives when that was closed, None if it never was."""
+    world = lead.world
+    if lead.story.over:
+        return None
+    world.deals += 1
+    at = lead.story.at + timedelta(minutes=5)
+    story = Story(world, "opportunity", f"{lead.story.external_id}-O", opportunity_of(lead.story.id), at)
+    story.thread = lead.story.thread
+    deal = _Deal(
+        world, story, world.deals - 1, lead.seller, lead.user, lead.customer, lead.products, lead.amount,
+        known={"amount", "business_problem"},
+    )  # fmt: skip
+    lead.story.do(
+        "convert",
+        lead.user,
+        name=_name(deal),
+        partner_role=_role(deal),
+        owner=lead.user,
+        amount=deal.money(),
+        next_action=deal.next_action(21),
+    )
+    _work(deal)
+    return deal.closed_at
+
+
+def _name(deal: _Deal) -> str:
+    return f"{deal.products[0]['name']} for {deal.customer['name']}"[:200]
+
+
+def _role(deal: _Deal) -> str:
+    return "referral" if deal.seller.types[0] == "referral" else "selling"
 
 
 # The course of a deal
@@ -101,10 +144,10 @@ def _open(deal: _Deal) -> None:
     story.do(
         "open",
         deal.user,
-        name=f"{deal.products[0]['name']} for {deal.customer['name']}"[:200],
+        name=_name(deal),
         external_id=story.external_id,
         partner_id=str(deal.seller.id),
-        partner_role="referral" if deal.seller.types[0] == "referral" else "selling",
+        partner_role=_role(deal),
         customer=deal.customer,
         deal_type=world.random.choices(("new", "expansion", "renewal"), (6, 3, 1))[0],
         products=[{"line": product["line"], "name": product["name"]} for product in deal.products],
@@ -113,8 +156,8 @@ def _open(deal: _Deal) -> None:
         next_action=deal.next_action(21),
         competitors=[world.random.choice(words.COMPETITORS)] if deal.chance(1 / 5) else None,
     )
-    if deal.number % _EVERY == 1:  # a mistake, refused: sent twice under another id
-        story.do("open", deal.user, partner_id=str(deal.seller.id))
+    if deal.number % _EVERY == 1:  # sent twice under another id
+        story.mistake("aggregate.already_exists", "open", deal.user, partner_id=str(deal.seller.id))
 
 
 def _work(deal: _Deal) -> None:
@@ -157,8 +200,9 @@ def _advance(deal: _Deal, place: int) -> None:
         story.do("override_forecast", deal.seller.manager, category="best_case", reason=reason)
     if place == 2 and deal.chance(1 / 10):  # noqa: PLR2004
         _second_partner(deal)
-    if deal.number % _EVERY == place:  # a mistake, refused: a date that has passed
-        story.do("change_details", deal.user, expected_close_on=story.day(-30 - world.random.randrange(30)))
+    if deal.number % _EVERY == place:
+        passed = story.day(-30 - world.random.randrange(30))
+        story.mistake("command.invalid", "change_details", deal.user, expected_close_on=passed)
 
 
 def _entry(deal: _Deal, place: int) -> dict[str, Any]:
@@ -186,7 +230,7 @@ def _entry(deal: _Deal, place: int) -> dict[str, Any]:
 
 def _talk(deal: _Deal) -> None:
     world, story = deal.world, deal.story
-    if deal.chance(0.55):
+    if deal.chance(0.5):
         kind, summary = world.random.choice(words.ACTIVITIES)
         story.do("log_activity", deal.user, kind=kind, summary=summary)
     if deal.chance(0.15):
@@ -229,9 +273,10 @@ def _second_partner(deal: _Deal) -> None:
     other, manager = deal.world.random.choice(others), deal.seller.manager
     first, second = str(deal.seller.id), str(other.id)
     deal.story.do("add_partner", manager, partner_id=second, role="implementation")
-    if deal.number % 10 == 0:  # a mistake, refused: the shares do not add up
+    if deal.number % 10 == 0:
         shares = [{"partner_id": first, "percent": "70"}, {"partner_id": second, "percent": "40"}]
-        deal.story.do("set_credit_split", manager, type="revenue", shares=shares)
+        code = "opportunity.credit_split_sum"
+        deal.story.mistake(code, "set_credit_split", manager, type="revenue", shares=shares)
     shares = [{"partner_id": first, "percent": "70.00"}, {"partner_id": second, "percent": "30.00"}]
     deal.story.do("set_credit_split", manager, type="revenue", shares=shares)
 
@@ -243,19 +288,23 @@ def _win(deal: _Deal) -> None:
     random, story = deal.world.random, deal.story
     final = (deal.amount * random.randrange(88, 104) / 100).quantize(Decimal("0.01"))
     reference = f"PO-{random.randrange(10_000, 99_999)}"
+    if not story.over:
+        deal.closed_at = deal.closed_at or story.at
+        deal.world.wins.append((deal.seller.id, story.today, final))
     story.do("win", deal.user, final_amount=deal.money(final), order_reference=reference, closed_on=story.day(0))
-    if deal.number % _EVERY == 7:  # noqa: PLR2004  # a mistake, refused: it is won
-        story.do("lose", deal.user, reason="price")
+    if deal.number % _EVERY == 7:  # noqa: PLR2004
+        story.mistake("state.not_allowed", "lose", deal.user, reason="price")
 
 
 def _lose(deal: _Deal) -> None:
     random, story = deal.world.random, deal.story
     reason = random.choices(list(LOST_REASONS), list(LOST_REASONS.values()))[0]
     rival = random.choice(words.COMPETITORS) if reason == "competitor" else None
+    deal.closed_at = None if story.over else story.at
     story.do("lose", deal.user, reason=reason, competitor=rival, closed_on=story.day(0))
-    if deal.number % _EVERY == 9:  # noqa: PLR2004  # a mistake, refused: too late
+    if deal.number % _EVERY == 9:  # noqa: PLR2004
         story.wait(100, 120)
-        story.do("reopen", deal.seller.manager, reason="They called again.")
+        story.mistake("opportunity.reopen_too_late", "reopen", deal.seller.manager, reason="They called again.")
     elif deal.chance(_REOPENED):
         story.wait(15, 80)
         story.do("reopen", deal.seller.manager, reason="The budget was found after all.")

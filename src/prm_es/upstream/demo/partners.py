@@ -1,12 +1,10 @@
 """Partners of the made-up world: long known and imported, or told from their application on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID, uuid5
 
-from prm_es.messages import NAMESPACE
 from prm_es.upstream.demo import words
 from prm_es.upstream.demo.places import PLACES, Place, tax_id
 from prm_es.upstream.demo.world import MANAGERS, Seller, Story, World, domain, names, person
@@ -22,7 +20,6 @@ TYPES: Final = (
     "referral",
 )
 TIERS: Final = ("registered", "silver", "gold", "platinum")
-MONTHS_OF_YEAR: Final = ("6", "6", "8", "8", "8", "9", "7", "7", "9", "10", "10", "12")
 _IMPORTED: Final = 14
 _COUNT: Final = 50
 _SUSPENDED: Final = (5, 21, 33)
@@ -87,11 +84,15 @@ def _parent(world: World, types: list[str], place: Place) -> str | None:
     return str(found) if found else None
 
 
-def _sells(world: World, partner: _Partner, story: Story, *, until: timedelta = _FAR) -> None:
+def _sells(
+    world: World, partner: _Partner, story: Story, lines: Sequence[tuple[str, str, int]], until: timedelta = _FAR
+) -> None:
     weight = 0.4 + 3 * world.random.random() ** 3
     seller = Seller(
         story.id,
+        partner.number,
         partner.place,
+        tuple(lines),
         partner.types,
         partner.users,
         partner.manager,
@@ -129,10 +130,10 @@ def _imported(world: World, partner: _Partner) -> None:
         users=[_user(world, partner, place) for place in range(len(partner.users))],
     )
     if partner.number in _SUSPENDED:
-        _sells(world, partner, story, until=timedelta(days=300))
+        _sells(world, partner, story, words.LINES, until=timedelta(days=300))
         _suspended(world, partner, story)
         return
-    _sells(world, partner, story)
+    _sells(world, partner, story, words.LINES)
     _settled(world, partner, story)
 
 
@@ -188,20 +189,20 @@ def _grown(world: World, partner: _Partner) -> None:
     story.do("sign_agreement", partner.manager, reference=reference, signed_on=story.day(0))
     story.do("activate", partner.manager)
     story.do("change_tier", partner.manager, tier="registered", reason="New in the programme.")
-    for line, _name, _price in world.random.sample(words.LINES, 3):
+    lines = world.random.sample(words.LINES, 3)
+    for line, _name, _price in lines:
         story.do("grant_authorisation", partner.manager, product_line=line)
     if partner.number in _SUSPENDED:
-        _sells(world, partner, story, until=timedelta(days=150))
+        _sells(world, partner, story, lines, until=timedelta(days=150))
         _suspended(world, partner, story)
         return
-    _sells(world, partner, story)
+    _sells(world, partner, story, lines)
     _settled(world, partner, story)
 
 
 def _settled(world: World, partner: _Partner, story: Story) -> None:
-    """Tell the years of an active partner: goals, a better tier, users who come and go."""
+    """Tell the years of an active partner: a better tier, users who come and go."""
     random = world.random
-    _goals(world, partner, story)
     story.wait(120, 200)
     if random.random() < partner.skill - 1 / 2:
         story.do("change_tier", partner.manager, tier=random.choice(TIERS[1:]), reason="Goals of the half year met.")
@@ -216,29 +217,6 @@ def _settled(world: World, partner: _Partner, story: Story) -> None:
         story.do("set_capacity", partner.manager, open_leads=30, live_registrations=40)
     if len(partner.users) > 2 and random.random() < 1 / 3:  # noqa: PLR2004
         story.do("deactivate_user", partner.users[0], user_id=partner.users[2])
-
-
-def _goals(world: World, partner: _Partner, story: Story) -> None:
-    """Set a goal of amount for every year that the partner sees, and of another metric for some quarters."""
-    for year in range(story.today.year, world.end.year + 1):
-        goal = {"metric": "won_amount", "period": str(year), "currency": partner.place.currency}
-        target = str(world.random.randrange(4, 16) * 20_000 * partner.place.rate)
-        _goal(partner, story, "amount", goal | {"target": target, "distribution": list(MONTHS_OF_YEAR)})
-        for metric in ("won_count", "activities") if partner.number % 3 == 0 else ():
-            goal = {"metric": metric, "period": f"{year}-Q{1 + partner.number % 4}", "target": "10"}
-            _goal(partner, story, metric, goal)
-    if partner.number % 12 == 0:  # a mistake, refused: the year has a goal of this metric
-        goal = {"metric": "won_amount", "period": f"{story.today.year}-Q2", "currency": partner.place.currency}
-        _goal(partner, story, "mistake", goal | {"target": "1000"})
-
-
-def _goal(partner: _Partner, story: Story, name: str, goal: dict[str, Any]) -> None:
-    goal_id = _goal_id(story.id, f"{name}-{goal['period']}")
-    story.do("set_goal", partner.manager, goal_id=goal_id, owner=partner.users[0], **goal)
-
-
-def _goal_id(partner_id: UUID, name: str) -> str:
-    return str(uuid5(NAMESPACE, f"goal\n{partner_id}\n{name}"))
 
 
 # Other endings
@@ -268,7 +246,7 @@ def _rejected(world: World, partner: _Partner) -> None:
     story = _applies(world, partner)
     story.do("reject", partner.manager, reason="No business in our markets.")
     story.wait(10, 30)
-    story.do("apply", partner.users[0])  # refused: too early
+    story.mistake("partner.reapply_too_early", "apply", partner.users[0])
 
 
 def _in_review(world: World, partner: _Partner) -> None:
@@ -294,7 +272,7 @@ def _taken_tax_id(world: World, first: _Partner) -> None:
     story = world.story("partner", f"P-{_COUNT + 1:03}", world.start + timedelta(days=40))
     profile = _given(first) | {"legal_name": f"{first.name} Branch", "external_id": f"P-{_COUNT + 1:03}"}
     parent = world.id("partner", first.profile["external_id"])
-    story.do("apply", "unknown", **profile | {"parent": str(parent)})
+    story.mistake("partner.duplicate", "apply", "unknown", **profile | {"parent": str(parent)})
 
 
 _ENDINGS: Final[dict[int, Callable[[World, _Partner], None]]] = {

@@ -85,6 +85,12 @@ def tax_id(random: Random, country: str) -> dict[str, str]:
     return {"country": country, "value": _TAX_IDS[country](random)}
 
 
+def branch_tax_id(random: Random, company: str) -> dict[str, str]:
+    """Give the CNPJ of another establishment of the company with this CNPJ."""
+    base = f"{cnpj.compact(company)[:8]}{random.randrange(2, 40):04}"
+    return {"country": "BR", "value": str(cnpj.format(base + cnpj.calc_check_digits(base)))}
+
+
 def individual_tax_id(random: Random) -> dict[str, str]:
     """Give the tax id of a natural person, a CPF."""
     base = _digits(random, 9)

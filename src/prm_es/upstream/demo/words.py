@@ -20,11 +20,14 @@ PARTNER_SECOND: Final = ("Systems", "Consulting", "Digital", "Networks", "Soluti
 CUSTOMER_FIRST: Final = (
     "Acacia", "Boreal", "Cascade", "Dunes", "Estuary", "Fjord", "Glacier", "Highland", "Island", "Jetty", "Kelp",
     "Lagoon", "Meadow", "Nimbus", "Orchard", "Prairie", "Quartz", "River", "Savanna", "Tundra", "Upland", "Valley",
-    "Woodland", "Yonder", "Zenith",
+    "Woodland", "Yonder", "Zenith", "Almond", "Basalt", "Cedar", "Dolphin", "Everglade", "Falcon", "Garnet", "Heron",
+    "Ibis", "Jasper", "Kestrel", "Larch", "Maple", "Nectar", "Obsidian", "Pelican", "Quail", "Raven", "Saffron",
+    "Thistle", "Ursa", "Violet", "Walnut", "Yew", "Zinnia",
 )  # fmt: skip
 CUSTOMER_SECOND: Final = (
     "Foods", "Logistics", "Energy", "Hospitals", "Insurance", "Retail", "Textiles", "Motors", "Paper", "Airways",
-    "Shipping", "Pharma", "Steel", "Media", "Bank", "Mining",
+    "Shipping", "Pharma", "Steel", "Media", "Bank", "Mining", "Ceramics", "Farms", "Furniture", "Hotels", "Plastics",
+    "Railways", "Schools", "Telecom",
 )  # fmt: skip
 PROBLEMS: Final = (
     "Month-end reports take four days and nobody trusts the numbers.",
@@ -78,3 +81,25 @@ LINES: Final = (
     ("integration", "Integration Bus", 400),
     ("storage", "Archive Storage", 35),
 )
+SOURCES: Final = ("web form", "fair", "webinar", "referral", "telephone")
+STRATEGIES: Final = ("best fit", "round robin", "by territory")
+FOR_A_CANDIDATE: Final = ("same country", "authorised", "has capacity", "high win rate", "answers fast")
+EVIDENCE: Final = (
+    "Minutes of the meeting with their head of IT.",
+    "Their request for an offer, by e-mail.",
+    "The signed non-disclosure agreement.",
+)
+QUESTIONS: Final = (
+    "Which department is it for, and who decides there?",
+    "Please give the tax id of the buying company.",
+    "When do they want to decide, and on which budget?",
+)
+REVOKED: Final = (
+    "Nothing has happened with this customer.",
+    "Approved by mistake: it is a named account.",
+)
+STILL_ON_IT: Final = (
+    "The test runs until the end of the month.",
+    "The board meets again in four weeks.",
+)
+BRANCH_CITIES: Final = ("Belém", "Campinas", "Manaus", "Porto Alegre", "Santos")
