@@ -208,6 +208,69 @@ def test_a_partner_suspended_in_the_same_batch_registers_nothing_more(desk: Desk
     assert [answer.get("code", "accepted") for answer in answers] == ["accepted", "accepted", "partner.not_active"]
 
 
+@pytest.mark.parametrize(
+    ("ending", "data", "kind", "code"),
+    [
+        ("partner.suspend", {"reason": "an audit"}, "suspended", "partner.not_active"),
+        ("partner.revoke_authorisation", {"product_line": LINES[0]}, "authorisation_revoked", "partner.not_authorised"),
+    ],
+)
+def test_nothing_is_registered_after_a_partner_lost_the_right_to_however_the_handlers_run(
+    desk: Desk, migrated: Settings, ending: str, data: dict[str, Any], kind: str, code: str
+) -> None:
+    acme = seller(desk)
+    answers: list[dict[str, Any]] = []
+
+    def register(place: int) -> None:
+        with Store(migrated) as store:
+            own = Desk(store, topic=f"{desk.topic}-{place}")
+            answers.extend(own.one(registration(acme, f"race-{ending}-{place}-{number}")) for number in range(8))
+
+    threads = [threading.Thread(target=register, args=(place,)) for place in (0, 1)]
+    for thread in threads:
+        thread.start()
+    desk.accepted(command(ending, acme, data))
+    for thread in threads:
+        thread.join()
+    assert {answer.get("code") for answer in answers if answer["outcome"] == "refused"} <= {code}
+    (ended,) = (event for event in desk.store.stream(acme) if event.type == f"prm.partner.{kind}.v1")
+    later = "SELECT 1 FROM events WHERE topic = 'prm.lead.registered.v1' AND notification_id > %s"
+    known = ended.position or rows(
+        migrated, "SELECT notification_id AS at FROM events WHERE originator_id = %s AND originator_version = %s",
+        (acme, ended.version),
+    )[0]["at"]  # fmt: skip
+    assert rows(migrated, later + " AND convert_from(state, 'UTF8') LIKE %s", (known, f"%{acme}%")) == []
+
+
+def test_a_rivals_win_and_the_approval_of_a_renewal_have_an_order_however_the_handlers_run(
+    desk: Desk, migrated: Settings
+) -> None:
+    final = {"final_amount": {"amount": "5000", "currency": "BRL"}, "order_reference": "PO 7"}
+    action = {"text": "Call the buyer", "due_on": today(3)}
+    pairs = []
+    for number in range(6):
+        one = registered(desk, seller(desk, "Acme"), f"win-{number}")
+        desk.accepted(command("lead.approve", one), command("lead.convert", one, {"name": "S", "next_action": action}))
+        sent = registration(seller(desk, "Beta"), f"win-{number}", deal_type="renewal")
+        desk.accepted(sent)
+        screened(desk, sent.subject)
+        pairs.append((lead.opportunity_of(one), sent.subject))
+    wins = threading.Thread(
+        target=lambda: [desk.accepted(command("opportunity.win", deal, final)) for deal, _ in pairs]
+    )
+    answers = []
+    with Store(migrated) as store:
+        own = Desk(store, topic=f"{desk.topic}-renewals")
+        wins.start()
+        answers = [own.one(command("lead.approve", renewal)) for _deal, renewal in pairs]
+        wins.join()
+    # Protected until the win, the incumbent's from then on: there is no moment between in which it is anybody's.
+    assert {answer.get("code", "accepted") for answer in answers} <= {
+        "lead.already_protected",
+        "lead.incumbent_renewal",
+    }
+
+
 def test_the_cap_holds_within_a_batch_and_across_handlers(desk: Desk, migrated: Settings) -> None:
     acme = seller(desk)
     desk.accepted(command("partner.set_capacity", acme, {"live_registrations": 10}))

@@ -55,6 +55,16 @@ def differs(settings: Settings) -> set[int]:
     return set(rebuild.compare(settings, MODEL).differs.values())
 
 
+def test_rows_of_an_older_version_are_made_anew_by_installing(filled: Settings) -> None:
+    before = contents(filled, live(filled), MODEL)
+    older = f"UPDATE {filled.projections_schema}.generations SET version = version - 1 WHERE name = %s RETURNING 1"
+    assert rows(filled, older, [MODEL.name])
+    done = install(filled)
+    assert (done.migrations, done.read_models, done.rebuilt) == ([], [], [MODEL.name])
+    assert contents(filled, live(filled), MODEL) == before
+    assert install(filled).rebuilt == []
+
+
 # Readers
 
 

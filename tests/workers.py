@@ -138,9 +138,9 @@ class Crew:
 
 
 def story(deals: int, seed: int = 1) -> tuple[list[Envelope], list[Envelope]]:
-    """Give the demo's commands about partners, and those about its first so many opportunities."""
+    """Give the demo's commands about partners, and those about its first so many opportunities that no lead opens."""
     told = scenario(seed, date(2026, 3, 1))
-    chosen = set(list(dict.fromkeys(one.subject for one in told if one.type.startswith("prm.opportunity.")))[:deals])
+    chosen = set([one.subject for one in told if one.type == "prm.opportunity.open"][:deals])
     partners = [one for one in told if one.type.startswith("prm.partner.")]
     return partners, [one for one in told if one.subject in chosen]
 

@@ -857,7 +857,7 @@ def deadlines() -> None:
 
 @app.command()
 def migrate(data: DataOption = None) -> None:
-    """Bring the database up to this program; safe to run again.
+    """Bring the database and the read models up to this program; safe to run again.
 
     Example: PRM_POSTGRES=postgresql://owner@db/prm prm-es migrate
     """
@@ -866,7 +866,9 @@ def migrate(data: DataOption = None) -> None:
     settings = _settings(data)
     done = install(settings if settings.postgres or settings.postgres_owner else _connected(data))
     typer.echo(
-        f"migrations applied: {done.migrations or 'none'}; read models made: {done.read_models or 'none'}", err=True
+        f"migrations applied: {done.migrations or 'none'}; read models made: {done.read_models or 'none'},"
+        f" made anew: {done.rebuilt or 'none'}",
+        err=True,
     )
 
 

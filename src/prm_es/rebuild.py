@@ -75,6 +75,15 @@ def install(settings: Settings) -> list[str]:
     return made
 
 
+def older(settings: Settings) -> list[ReadModel]:
+    """Give the read models whose live rows are of an older version than this program's."""
+    with _owner(settings) as connection, connection, connection.cursor() as cursor:
+        query = sql.SQL("SELECT name, version FROM {}.generations WHERE status = 'live'")
+        cursor.execute(query.format(sql.Identifier(settings.projections_schema)))
+        live = dict(cursor.fetchall())
+    return [model for name, model in READ_MODELS.items() if live.get(name, model.version) < model.version]
+
+
 def rebuild(settings: Settings, model: ReadModel, progress: Progress = lambda _done, _total: None) -> Rebuilt:
     """Build the read model anew and swap it in; raises AlreadyRunning while another rebuild runs."""
     started = time.monotonic()

@@ -77,7 +77,8 @@ def killed_again_and_again(crew: Crew, settings: Settings, name: str, times: int
 
 def test_workers_killed_while_they_ask_skip_nothing_and_nothing_happens_twice(crew: Crew, ready: Settings) -> None:
     sellers, leads = channel()
-    crew.start("handle")
+    for _handler in range(3):
+        crew.start("handle")
     send(ready, sellers, wait=True)
     send(ready, leads[:120], wait=False)
     killed_again_and_again(crew, ready, "conflicts", 2)
@@ -87,6 +88,8 @@ def test_workers_killed_while_they_ask_skip_nothing_and_nothing_happens_twice(cr
     report = send(ready, [command("lead.approve", one.subject) for one in leads], wait=True)
     assert report.accepted == len(events(ready, "lead.approved"))
     assert report.accepted > 50
+    assert report.accepted + report.refused == len(leads)
+    assert _doubly_claimed(ready) == []
     worker = crew.start("deadlines")
     for _ in range(2):
         worker.until_logged("worker.active")
@@ -98,6 +101,23 @@ def test_workers_killed_while_they_ask_skip_nothing_and_nothing_happens_twice(cr
     assert not _due(ready)
     for name, model in ORDERED.items():
         assert not any(rebuild.compare(ready, model).differs.values()), name
+
+
+def _doubly_claimed(settings: Settings) -> list[dict[str, Any]]:
+    """Give the customers that two leads were approved for at the same time, by what the log itself says."""
+    return rows(
+        settings,
+        "WITH lead AS (SELECT originator_id,"
+        " convert_from(state, 'UTF8')::jsonb #>> '{data,customer_keys,0}' AS customer FROM events"
+        " WHERE topic = 'prm.lead.registered.v1'), held AS ("
+        " SELECT originator_id, tstzrange((data ->> 'protected_from')::timestamptz,"
+        " (data ->> 'protected_until')::timestamptz) AS during"
+        " FROM events, LATERAL (SELECT convert_from(state, 'UTF8')::jsonb -> 'data' AS data) AS content"
+        " WHERE topic = 'prm.lead.approved.v1')"
+        " SELECT customer FROM lead JOIN held USING (originator_id) JOIN (SELECT lead.customer, held.*"
+        " FROM lead JOIN held USING (originator_id)) other USING (customer)"
+        " WHERE held.originator_id < other.originator_id AND held.during && other.during",
+    )
 
 
 def _outcomes(settings: Settings) -> list[dict[str, Any]]:
