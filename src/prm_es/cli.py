@@ -830,6 +830,15 @@ def reactions() -> None:
     _ordered("reactions")
 
 
+@app.command()
+def deadlines() -> None:
+    """Run the worker that sends what is due: expiries, reminders, warnings, recalls; a second one stands by.
+
+    Example: prm-es deadlines
+    """
+    _ordered("deadlines")
+
+
 def _ordered(name: str) -> None:
     def load() -> Callable[..., None]:
         from prm_es.consumers.ordered import follow  # noqa: PLC0415
@@ -838,21 +847,6 @@ def _ordered(name: str) -> None:
         return lambda settings, stop: follow(settings, ORDERED[name], stop)
 
     _worker(name, load)
-
-
-@app.command()
-def deadlines() -> None:
-    """Run the worker that sends what is due: expiries, reminders, warnings, recalls; a second one stands by.
-
-    Example: prm-es deadlines
-    """
-
-    def load() -> Callable[..., None]:
-        from prm_es.consumers.ordered import keep_deadlines  # noqa: PLC0415
-
-        return keep_deadlines
-
-    _worker("deadlines", load)
 
 
 @app.command()

@@ -38,44 +38,28 @@ Send = Callable[[Sequence[Envelope]], None]
 
 
 def follow(settings: Settings, model: OrderedModel, stop: Event) -> None:
-    """Fold the log and send what follows from it, until stopped; raises Unavailable, KafkaError, psycopg2 errors."""
+    """Fold the log and send what follows from it, until stopped; raises Unavailable, KafkaError, psycopg2 errors.
+
+    Deadlines are sent when their time has come. Those that were over when they were set wait until imports of the past
+    have fallen quiet: the rest of a history may be on its way still.
+    """
     with _alone(settings, model, stop) as session:
         if session is None:
             return
         with _sender(settings) as send, _projector(settings, model, send) as projector:
-            while not stop.is_set():
-                step = projector.advance()
-                if step.parked:
-                    stop.wait(PARKED_S)
-                elif not step.events:
-                    _wait(session)
-
-
-def keep_deadlines(settings: Settings, stop: Event) -> None:
-    """Fold what is due when, and send each command when its time has come; raises as `follow` does.
-
-    What was over when it was set waits until imports of the past have fallen quiet: the rest of a history may be on its
-    way still.
-    """
-    model = deadlines.MODEL
-    with _alone(settings, model, stop) as session:
-        if session is None:
-            return
-        with _sender(settings) as send, _projector(settings, model) as projector:
-            due = Due(settings, projector)
+            due = Due(settings, projector) if model is deadlines.MODEL else None
             imported_at = monotonic()
             while not stop.is_set():
                 step = projector.advance()
                 if step.imported:
                     imported_at = monotonic()
-                if step.events == CHUNK:
-                    continue
-                quiet = monotonic() - imported_at > settings.import_quiet
-                sent = 0 if step.parked else due.send(send, late_too=quiet)
                 if step.parked:
                     stop.wait(PARKED_S)
-                elif not (step.events or sent):
-                    _wait(session)
+                elif step.events < CHUNK:
+                    quiet = monotonic() - imported_at > settings.import_quiet
+                    sent = due.send(send, late_too=quiet) if due else 0
+                    if not (step.events or sent):
+                        _wait(session)
 
 
 @contextmanager
@@ -91,9 +75,7 @@ def _alone(settings: Settings, model: OrderedModel, stop: Event) -> Iterator[psy
 
 
 @contextmanager
-def _projector(
-    settings: Settings, model: OrderedModel, send: Send = lambda _commands: None
-) -> Iterator[OrderedProjector]:
+def _projector(settings: Settings, model: OrderedModel, send: Send) -> Iterator[OrderedProjector]:
     projector = OrderedProjector(settings, model, send)
     try:
         projector.release()
