@@ -326,6 +326,20 @@ def _late(prm: Service, one: UUID) -> list[dict[str, Any]]:
     return prm.view("SELECT * FROM deadlines WHERE aggregate_id = %s", (one,))
 
 
+def test_screening_in_the_middle_of_an_import_ends_nothing_that_the_import_goes_on_with(prm: Service) -> None:
+    acme = seller(prm)
+    sent = command("lead.capture", None, {"customer": {"name": "Lojas Sul", **key()}, "product_lines": LINES}, IMPORTER)
+    one, action = sent.subject, {"text": "Call the buyer", "due_on": "2024-03-20"}
+    prm.desk.accepted(
+        replace(sent, time=PAST),
+        command("lead.offer", one, {"partner_id": str(acme)}, IMPORTER, time=PAST),
+        command("lead.accept", one, {"next_action": action}, IMPORTER, time=PAST + timedelta(hours=2)),
+    )
+    prm.settle(late_too=False)
+    assert history(prm, one)[-1] == "lead.screened"
+    prm.desk.accepted(command("lead.convert", one, {"next_action": action}, IMPORTER, time=PAST + timedelta(days=2)))
+
+
 def test_an_import_is_told_apart_from_what_happens_now(prm: Service) -> None:
     seller(prm)
     assert not prm.projectors["deadlines"].advance().imported

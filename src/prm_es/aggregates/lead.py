@@ -508,7 +508,8 @@ def decide(state: Lead, command: Command, facts: Facts) -> Decision:
     """
     if refused := _reaction_refused(command, facts):
         return refused
-    lapsed = lapse_first(state, facts)
+    # A screening looks at identity, not at time, and comes between the commands of an import of the past.
+    lapsed = () if isinstance(command, Screen) else lapse_first(state, facts)
     if isinstance(command, Expire | ExpireOffer) and lapsed:
         return _state_refused(state, command) or lapsed
     current = reduce(evolve, lapsed, state)
