@@ -59,7 +59,10 @@ LEFT JOIN LATERAL (
     SELECT (l.data #>> '{amount,amount}')::numeric AS amount, l.data #>> '{amount,currency}' AS currency
     FROM log l
     WHERE l.id = opened.id
-        AND (l.event IN ('opened', 'amount_changed') OR l.event = 'won' AND l.data #>> '{amount,amount}' IS NOT NULL)
+        AND (
+            l.event IN ('opened', 'amount_changed')
+            OR l.event = 'won' AND l.data #>> '{amount,amount}' IS NOT NULL
+        )
     ORDER BY l.version DESC LIMIT 1
 ) money ON true
 LEFT JOIN LATERAL (
@@ -104,7 +107,11 @@ WHERE l.aggregate = 'lead'
 """,
     "CREATE TEMP TABLE course ON COMMIT DROP AS SELECT * FROM lead_course",
     "CREATE INDEX ON course (id, version)",
-    "CREATE TEMP TABLE stands ON COMMIT DROP AS SELECT DISTINCT ON (id) id, status FROM course ORDER BY id, version DESC",
+    """
+CREATE TEMP TABLE stands ON COMMIT DROP AS
+SELECT DISTINCT ON (id) id, status FROM course ORDER BY id, version DESC
+""",
+    "ANALYZE course",
     # The protection that stands: the last one that was given, if nothing has ended it since.
     """
 CREATE TEMP VIEW protection AS
@@ -202,7 +209,8 @@ WITH told AS (
                 WHEN h.event IN ('protection_expired', 'protection_revoked') AND h.data ->> 'status' <> 'qualified'
                     THEN (
                         SELECT b.data ->> 'partner_id' FROM course b
-                        WHERE b.id = h.id AND b.version < h.version AND b.event IN ('registered', 'offered', 'transferred')
+                        WHERE b.id = h.id AND b.version < h.version
+                            AND b.event IN ('registered', 'offered', 'transferred')
                         ORDER BY b.version DESC LIMIT 1
                     )
             END
@@ -216,7 +224,8 @@ WITH told AS (
         (
             SELECT d.version FROM course d
             WHERE d.id = c.id AND d.version <= c.version AND (
-                d.event IN ('registered', 'captured') OR d.event IN ('resubmitted', 'corrected') AND d.data -> 'changed' ? 'customer'
+                d.event IN ('registered', 'captured')
+                OR d.event IN ('resubmitted', 'corrected') AND d.data -> 'changed' ? 'customer'
             )
             ORDER BY d.version DESC LIMIT 1
         ) AS customer_version,
@@ -273,7 +282,8 @@ known AS (
                 AND NOT EXISTS (
                     SELECT FROM course d
                     WHERE d.id = r.id AND d.version > r.version AND c.during @> d.position
-                        AND d.event IN ('resubmitted', 'corrected') AND d.data -> 'changed' ?| ARRAY['customer', 'product_lines']
+                        AND d.event IN ('resubmitted', 'corrected')
+                        AND d.data -> 'changed' ?| ARRAY['customer', 'product_lines']
                 )
         ) AS decided
     FROM conflict c
@@ -428,7 +438,8 @@ closed AS (
         count(*) FILTER (WHERE stage = 'lost') AS lost,
         sum(amount) FILTER (WHERE stage = 'won') AS won_amount
     FROM deal, year
-    WHERE stage IN ('won', 'lost') AND currency IS NOT NULL AND closed_on >= first AND closed_on < first + interval '1 year'
+    WHERE stage IN ('won', 'lost') AND currency IS NOT NULL
+        AND closed_on >= first AND closed_on < first + interval '1 year'
     GROUP BY partner_id, currency
 ),
 set_goal AS (
@@ -452,7 +463,9 @@ month AS (
         g.currency,
         g.period,
         g.target,
-        g.target * coalesce((g.distribution ->> (extract(month FROM start)::int - 1))::numeric / 100, 1 / span.months::numeric) AS part,
+        g.target * coalesce(
+            (g.distribution ->> (extract(month FROM start)::int - 1))::numeric / 100, 1 / span.months::numeric
+        ) AS part,
         start::date AS first,
         least(1, greatest(0, (now()::date - start::date + 1)::numeric
             / ((start + interval '1 month')::date - start::date))) AS over
@@ -474,8 +487,11 @@ goal AS (
     SELECT
         m.id,
         m.currency,
-        (SELECT sum(t.target) FROM (SELECT DISTINCT period, target FROM month t WHERE (t.id, t.currency) = (m.id, m.currency)) t)
-            AS target,
+        (
+            SELECT sum(one.target) FROM (
+                SELECT DISTINCT t.period, t.target FROM month t WHERE t.id = m.id AND t.currency = m.currency
+            ) one
+        ) AS target,
         sum(m.part * m.over) AS due,
         sum(won.amount) AS actual
     FROM month m
@@ -491,7 +507,8 @@ SELECT
     (
         SELECT coalesce(named.trade_name[1], named.legal_name[1]) FROM (
             SELECT
-                array_agg(l.data ->> 'trade_name' ORDER BY l.version DESC) FILTER (WHERE l.data ? 'trade_name') AS trade_name,
+                array_agg(l.data ->> 'trade_name' ORDER BY l.version DESC)
+                    FILTER (WHERE l.data ? 'trade_name') AS trade_name,
                 array_agg(l.data ->> 'legal_name' ORDER BY l.version DESC)
                     FILTER (WHERE l.data ->> 'legal_name' IS NOT NULL) AS legal_name
             FROM log l WHERE l.id = c.partner_id
