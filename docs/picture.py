@@ -1,4 +1,4 @@
-"""Draws docs/demo.svg: what `make demo` prints on this day, from a run of its own in a folder that is removed afterwards."""
+"""Draws docs/demo.svg: what `make demo` prints today, from a run of its own in a folder that is removed afterwards."""
 
 import os
 import re

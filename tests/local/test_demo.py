@@ -1,7 +1,7 @@
 """The demo prints the same for the same seed and day, to the byte, and then shows deadlines at work.
 
-The summary has clocks in it: protections run out, the undecided turn red, goals have a pace. So the committed text is of
-a scenario that ends so far back that everything in it has run out and its last year is over: it never changes again.
+The summary has clocks in it: protections run out, the undecided turn red, goals have a pace. So the committed text is
+of a scenario that ends so far back that everything in it has run out and its last year is over: it never changes again.
 What the running clocks make of a scenario of today is compared with the log in test_summary.
 """
 
