@@ -278,38 +278,44 @@ SELECT count(*) FROM claims a JOIN claims b ON a.customer_key = b.customer_key A
     AND a.during && b.during AND a.claim_group < b.claim_group
 """
 _PROTECTED = """
-WITH log AS (
+WITH log AS NOT MATERIALIZED (
     SELECT e.originator_id AS id, e.originator_version AS version, split_part(e.topic, '.', 3) AS event,
         s.state -> 'data' AS data, (s.state ->> 'time')::timestamptz AS at
     FROM events e CROSS JOIN LATERAL (SELECT convert_from(e.state, 'UTF8')::jsonb AS state) s
     WHERE e.topic LIKE 'prm.lead.%'
 ),
-identity AS (
-    SELECT l.id, l.version, l.data,
-        coalesce(lead(l.version) OVER (PARTITION BY l.id ORDER BY l.version), 2147483647) AS next
-    FROM log l
-    WHERE l.event IN ('registered', 'captured')
-        OR l.event IN ('resubmitted', 'corrected') AND l.data -> 'changed' ?& ARRAY['customer', 'product_lines']
-),
 protection AS (
-    SELECT given.id, i.data, tstzrange(
+    SELECT given.id, customer.keys, lines.lines, tstzrange(
         (given.data ->> 'protected_from')::timestamptz,
         least((given.data ->> 'protected_until')::timestamptz, (
             SELECT min(ended.at) FROM log ended
             WHERE ended.id = given.id AND ended.version > given.version AND ended.event IN (
-                'protection_ended', 'protection_revoked', 'decision_reverted', 'recalled', 'disqualified',
-                'protection_extended', 'corrected', 'transferred'
+                'protection_ended', 'protection_revoked', 'decision_reverted', 'recalled', 'disqualified', 'corrected'
             ) AND ended.at >= (given.data ->> 'protected_from')::timestamptz
         ))
     ) AS during
     FROM log given
-    JOIN identity i ON i.id = given.id AND i.version < given.version AND given.version < i.next
-    WHERE given.event IN ('approved', 'accepted')
+    CROSS JOIN LATERAL (
+        SELECT l.data -> 'customer_keys' AS keys FROM log l
+        WHERE l.id = given.id AND l.version < given.version AND (
+            l.event IN ('registered', 'captured')
+            OR l.event IN ('resubmitted', 'corrected') AND l.data -> 'changed' ? 'customer'
+        )
+        ORDER BY l.version DESC LIMIT 1
+    ) customer
+    CROSS JOIN LATERAL (
+        SELECT l.data -> 'product_lines' AS lines FROM log l
+        WHERE l.id = given.id AND l.version < given.version AND (
+            l.event IN ('registered', 'captured')
+            OR l.event IN ('resubmitted', 'corrected') AND l.data -> 'changed' ? 'product_lines'
+        )
+        ORDER BY l.version DESC LIMIT 1
+    ) lines
+    WHERE given.event IN ('approved', 'accepted', 'protection_extended')
 ),
-held AS (SELECT id, during, data, jsonb_array_elements_text(data -> 'customer_keys') AS key FROM protection)
-SELECT count(*) FROM held a JOIN held b ON a.key = b.key AND a.id < b.id AND a.during && b.during
-WHERE (jsonb_array_length(a.data -> 'product_lines') = 0 OR jsonb_array_length(b.data -> 'product_lines') = 0
-    OR a.data -> 'product_lines' ?| ARRAY(SELECT jsonb_array_elements_text(b.data -> 'product_lines')))
+held AS (SELECT id, during, lines, jsonb_array_elements_text(keys) AS key FROM protection)
+SELECT count(DISTINCT (a.id, b.id)) FROM held a JOIN held b ON a.key = b.key AND a.id < b.id AND a.during && b.during
+WHERE a.lines = '[]' OR b.lines = '[]' OR a.lines ?| ARRAY(SELECT jsonb_array_elements_text(b.lines))
 """
 
 
