@@ -7,7 +7,7 @@ UNTIL ?=
 
 .PHONY: demo test lint check-main bench setup lock schemas picture loc
 
-demo: setup ## a generated scenario through the whole path, with a summary
+demo: setup ## a generated scenario through the whole path, a summary of it, and deadlines at work
 	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
 
 test: setup ## all tests, on a real PostgreSQL and a real Kafka that they start themselves

@@ -1,17 +1,17 @@
-"""Draws docs/demo.svg: what `make demo` prints, from a run of its own in a folder that is removed afterwards."""
+"""Draws docs/demo.svg: what `make demo` prints today, from a run of its own in a folder that is removed afterwards."""
 
 import os
 import re
 import tempfile
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from prm_es import status
 from prm_es.local import run
 from prm_es.local.connect import settings_for
-from prm_es.local.demo import print_summary
+from prm_es.local.demo import QUIET_S, settle
+from prm_es.local.summary import WIDTH, print_summary
 from prm_es.settings import Settings
 from prm_es.upstream.demo import scenario
 from prm_es.upstream.sending import send
@@ -20,14 +20,14 @@ from prm_es.upstream.sending import send
 def main() -> None:
     """Run the scenario and write the picture."""
     with tempfile.TemporaryDirectory(prefix="prm-es-picture-") as scratch:
-        base = Settings(data=Path(scratch) / "data")
+        base = Settings(data=Path(scratch) / "data", import_quiet=QUIET_S)
         run.run_detached(base)
         try:
             settings = settings_for(base.data, base)
-            send(settings, scenario(1, date(2026, 6, 30)), wait=True)
-            status.wait(settings, 120)
+            send(settings, scenario(1, datetime.now(UTC).date()), wait=True)
             with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-                console = Console(record=True, width=84, file=nowhere, force_terminal=True, highlight=False)
+                settle(settings, Console(file=nowhere))
+                console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True, highlight=False)
                 print_summary(settings, console)
         finally:
             run.stop(base.data)

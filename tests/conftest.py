@@ -90,26 +90,34 @@ def kafka_server(server_folder: Folder) -> Iterator[Kafka]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def settings(
-    postgres_server: Postgres, kafka_server: Kafka, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Settings]:
-    """Settings with a database, a topic prefix and role names that no other module uses. Nothing is migrated."""
+@contextmanager
+def _installation(postgres_server: Postgres, kafka_server: Kafka, data: Path) -> Iterator[Settings]:
     prefix = f"t{secrets.token_hex(4)}"
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(prefix)))
-    given = Settings(
-        data=tmp_path_factory.mktemp("data"),
-        prefix=prefix,
-        kafka=kafka_server.address,
-        postgres=postgres_server.dsn(prefix),
-    )
+    given = Settings(data=data, prefix=prefix, kafka=kafka_server.address, postgres=postgres_server.dsn(prefix))
     yield given
     _drop_topics(given)
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(prefix)))
         for role in DB_ROLES:
             connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(given.db_role(role))))
+
+
+@pytest.fixture(scope="module")
+def settings(
+    postgres_server: Postgres, kafka_server: Kafka, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """Settings with a database, a topic prefix and role names that no other module uses. Nothing is migrated."""
+    with _installation(postgres_server, kafka_server, tmp_path_factory.mktemp("data")) as given:
+        yield given
+
+
+@pytest.fixture
+def fresh(postgres_server: Postgres, kafka_server: Kafka, tmp_path: Path) -> Iterator[Settings]:
+    """Give the same for one test alone."""
+    with _installation(postgres_server, kafka_server, tmp_path) as given:
+        yield given
 
 
 @pytest.fixture(scope="module")

@@ -229,6 +229,14 @@ def test_a_screening_of_a_version_that_is_not_there_yet_is_wrong() -> None:
     assert fields(answer(SUBMITTED, m.Screen(version=9))) == ["version"]
 
 
+def test_a_screening_ends_nothing_whose_time_is_over_for_the_import_goes_on() -> None:
+    late = UNTIL + timedelta(days=400)
+    fresh = replace(LEADS["approved"], screened_version=0)
+    assert fresh.protected_until == UNTIL
+    (event,) = events(answer(fresh, m.Screen(version=fresh.version), SYSTEM, at=late))
+    assert isinstance(event, m.Screened)
+
+
 def test_the_same_screening_again_changes_nothing() -> None:
     assert answer(SUBMITTED, m.Screen(version=1)) == ()
 

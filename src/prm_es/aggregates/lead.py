@@ -504,11 +504,11 @@ ORIGINS: Final[Mapping[type[Command], str]] = {RequestExtension: "registered"}
 def decide(state: Lead, command: Command, facts: Facts) -> Decision:
     """Answer a command; who may send it has been checked before, by `authorise`.
 
-    What is overdue expires first, and the answer is that of the state after it.
+    What is overdue expires first, and the answer is that of the state after it. Not so before a screening, which
+    depends on no time: in an import of the past it comes before the rest of the lead's own history.
     """
     if refused := _reaction_refused(command, facts):
         return refused
-    # A screening looks at identity, not at time, and comes between the commands of an import of the past.
     lapsed = () if isinstance(command, Screen) else lapse_first(state, facts)
     if isinstance(command, Expire | ExpireOffer) and lapsed:
         return _state_refused(state, command) or lapsed
