@@ -76,8 +76,11 @@ def given_logs(migrated: Settings) -> dict[str, Given]:
     partners, deals = story(40)
     write(migrated, [*partners[:250], *deals])
     seller = partner()
-    private = opening(seller.subject, customer=PERSON, next_action={"text": SECRET, "due_on": "2099-01-01"})
-    write(migrated, [seller, private])
+    actions = (SECRET, "Ring at the side door", "Bring the scales to her house")
+    private = [
+        opening(seller.subject, customer=PERSON, next_action={"text": one, "due_on": "2099-01-01"}) for one in actions
+    ]
+    write(migrated, [seller, *private])
     for seed, subject in enumerate(LEADS):
         tell(migrated, subject, walked(seed, subject))
     allowed = partner(authorisations=[{"product_line": "scales"}])
