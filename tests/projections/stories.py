@@ -32,7 +32,7 @@ from tests.aggregates.cases import (
 from tests.support import command
 
 Told = tuple[datetime, Event]  # business time, what happened
-LEADS: Final = tuple(UUID(int=number) for number in range(0xA00, 0xA40))
+LEADS: Final = tuple(UUID(int=number) for number in range(0xA00, 0xA80))
 
 
 def tell(settings: Settings, subject: UUID, told: Sequence[Told]) -> UUID:
