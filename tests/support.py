@@ -18,6 +18,7 @@ from prm_es.dispatch import Answer, Record, dispatch
 from prm_es.messages import Actor, Envelope, Role, binary_command, structured_command
 from prm_es.settings import Settings
 from prm_es.store.store import Store
+from prm_es.workspace import Memory
 
 MANAGER = Actor("carla", Role.CHANNEL_MANAGER)
 ADMIN = Actor("vera", Role.VENDOR_ADMIN)
@@ -83,6 +84,7 @@ class Desk:
     store: Store
     topic: str = "prm.commands.any"
     offset: int = field(default=0)
+    memory: Memory = field(default_factory=Memory)
 
     def record(self, sent: Envelope, *, structured: bool = False) -> Record:
         if structured:
@@ -95,7 +97,7 @@ class Desk:
         return Record(self.topic, 0, self.offset, headers, value)
 
     def give(self, *records: Record) -> list[Answer]:
-        answers = dispatch(self.store, records)
+        answers = dispatch(self.store, records, self.memory)
         assert len(answers) == len(records)
         return answers
 

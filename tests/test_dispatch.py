@@ -71,6 +71,39 @@ def partner_admin(partner_id: UUID) -> Actor:
     return Actor("paula", Role.PARTNER_ADMIN, str(partner_id))
 
 
+# What a handler remembers between its batches
+
+
+def test_a_handler_sees_what_another_one_decided_since_its_last_batch(desk: Desk, acme: UUID, store: Store) -> None:
+    desk.accepted(sent := opening(acme))
+    other = Desk(store, topic="prm.commands.other")
+    other.accepted(command("opportunity.change_details", sent.subject, {"name": "Stock takes"}))
+    answer = desk.one(command("opportunity.change_details", sent.subject, {"name": "Stocks"}, expected_version=2))
+    assert (answer["outcome"], answer["version"]) == ("accepted", 3)
+
+
+def test_nothing_is_remembered_of_a_batch_that_was_rolled_back(desk: Desk, acme: UUID, migrated: Settings) -> None:
+    sent = opening(acme)
+    with patch("prm_es.store.store.chain_digest", side_effect=OSError("torn")), pytest.raises(OSError, match="torn"):
+        desk.one(sent)
+    assert desk.one(sent)["version"] == 1
+    assert len(rows(migrated, "SELECT 1 FROM events WHERE originator_id = %s", [sent.subject])) == 1
+
+
+def test_what_was_remembered_of_another_history_is_forgotten(desk: Desk, acme: UUID, store: Store) -> None:
+    memory = desk.memory
+    desk.one(command("partner.change_tier", acme, {"tier": "gold", "reason": "sold much"}))
+    with store.batch() as batch:
+        memory.begin(batch)
+        assert memory.version(acme) > 0
+    with store.batch() as batch:
+        batch.head = replace(batch.head, digest=b"another history")
+        memory.begin(batch)
+    with store.batch() as batch:
+        memory.begin(batch)
+        assert memory.version(acme) == 0
+
+
 # What is accepted
 
 

@@ -45,7 +45,7 @@ from prm_es.messages import (
 )
 from prm_es.store.store import Batch, CommandRow, DeadRow, Place, ReusedRow, Store, Writes
 from prm_es.store.vault import TOKEN, seal_bytes
-from prm_es.workspace import Workspace, tax_keys
+from prm_es.workspace import Memory, Workspace, tax_keys
 
 log = structlog.get_logger()
 
@@ -96,14 +96,14 @@ class _Dead:
     sent: Envelope | None
 
 
-def dispatch(store: Store, records: Sequence[Record]) -> list[Answer]:
-    """Answer a batch of records, in their order, in one transaction of the store.
+def dispatch(store: Store, records: Sequence[Record], memory: Memory | None = None) -> list[Answer]:
+    """Answer a batch of records, in their order, in one transaction of the store; `memory` is kept between batches.
 
     Raises Unavailable if the store is away; nothing is then recorded and the same batch can be given again.
     """
     read = [_read(record) for record in records]
     with store.batch() as batch:
-        return _Round(batch, read).answers()
+        return _Round(batch, read, memory or Memory()).answers()
 
 
 def _read(record: Record) -> _Readable | _Dead:
@@ -166,13 +166,14 @@ class _Round:
 
     batch: Batch
     read: Sequence[_Readable | _Dead]
+    memory: Memory
     writes: Writes = field(default_factory=Writes)
     outcomes: dict[tuple[str, str], tuple[bytes, bytes]] = field(default_factory=dict)
     placed: dict[Place, bytes] = field(default_factory=dict)
     space: Workspace = field(init=False)
 
     def __post_init__(self) -> None:
-        self.space = Workspace(self.batch, self.writes)
+        self.space = Workspace(self.batch, self.writes, self.memory)
 
     def answers(self) -> list[Answer]:
         readable = [one for one in self.read if isinstance(one, _Readable)]
@@ -192,12 +193,13 @@ class _Round:
     def _load(self, fresh: Sequence[_Readable]) -> None:
         """Load what the batch needs, in one query each; a decision that needs more asks for it then."""
         self.space.load({one.sent.subject: _aggregate(one) for one in fresh})
-        wanted = set(_organisations(fresh))
+        self.space.look_ahead(self._needs(fresh), _organisations(fresh))
+
+    def _needs(self, fresh: Iterable[_Readable]) -> Iterator[tuple[UUID, Needs]]:
         for one in fresh:
             loaded = self.space.loaded[one.sent.subject]
             if isinstance(one.command, Command) and loaded.aggregate is _aggregate(one) and loaded.state is not None:
-                wanted |= loaded.aggregate.needs(loaded.state, one.command).partners
-        self.space.partners(wanted)
+                yield one.sent.subject, loaded.aggregate.needs(loaded.state, one.command)
 
     def _answer(self, one: _Readable | _Dead) -> Answer:
         if isinstance(one, _Dead):

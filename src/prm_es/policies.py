@@ -44,7 +44,7 @@ def load_policy(store: Store, given: Policy, actor: Actor) -> Loaded | NotLoaded
     if actor.role not in MAY_LOAD:
         return NotLoaded(f"{actor.role} may not load a policy; {', '.join(MAY_LOAD)} may")
     with store.batch() as batch:
-        events = batch.streams({policy.STREAM}).get(policy.STREAM, [])
+        events = batch.streams({policy.STREAM: 0}).get(policy.STREAM, [])
         known = versions(events)
         same = next((one for one in known if one.version == given.version), None)
         if same == given:

@@ -249,7 +249,7 @@ def repair_guards(settings: Settings, owners: Iterable[UUID]) -> None:
         batch.replace_tax_keys(dict.fromkeys(ids, frozenset()))
         for start in range(0, len(ids), _REPAIR):
             chunk = ids[start : start + _REPAIR]
-            streams = batch.streams(chunk)
+            streams = batch.streams(dict.fromkeys(chunk, 0))
             folded = {one: _folded(one, streams.get(one, [])) for one in chunk}
             batch.guards.replace({one: held for one, (held, _taxes) in folded.items()})
             batch.replace_tax_keys({one: taxes for one, (_held, taxes) in folded.items()})

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,8 +21,8 @@ from prm_es.aggregates.opportunity import Opportunity
 from prm_es.aggregates.partner import Partner, tax_keys_held
 from prm_es.aggregates.policy import Policy, PolicyLoaded
 from prm_es.messages import Actor, Envelope, Recorded, stored_state
-from prm_es.store.guards import Held, Won, won_of
-from prm_es.store.store import Batch, NewEvent, Writes
+from prm_es.store.guards import Held, KnownGuards, Won, won_of
+from prm_es.store.store import Batch, Head, NewEvent, Writes
 
 PARTNER: Final = catalogue.AGGREGATES["partner"]
 LEAD: Final = catalogue.AGGREGATES["lead"]
@@ -37,27 +38,88 @@ class Loaded:
     version: int
 
 
+class Memory:
+    """Aggregates as a handler loaded them before: what is committed never changes, so only what came since is read.
+
+    Holds what was read from the log under the lock, never what a batch is about to write. Bounded; the longest unused
+    go first. If the log no longer holds the commit that was its end before, another history was restored: nothing
+    remembered is true any more.
+    """
+
+    def __init__(self, limit: int = 5_000) -> None:
+        self._limit = limit
+        self._known: dict[UUID, tuple[Aggregate, Any, int]] = {}
+        self._head: Head | None = None
+
+    def begin(self, batch: Batch) -> None:
+        """Forget what is not of this log, and make room."""
+        if self._head is not None and not batch.has_commit(self._head):
+            self._known.clear()
+        self._head = batch.head
+        for subject in list(islice(self._known, max(0, len(self._known) - self._limit))):
+            del self._known[subject]
+
+    def version(self, subject: UUID) -> int:
+        """Give up to which version an aggregate is known, 0 if it is not."""
+        return self._known[subject][2] if subject in self._known else 0
+
+    def fold(self, wanted: Aggregate, subject: UUID, since: Sequence[Recorded]) -> Loaded:
+        """Give an aggregate from what is known of it and its events since; raises as catalogue.fold does."""
+        aggregate, state, version = self._known.pop(subject, (None, None, 0))
+        if aggregate is None:
+            aggregate = catalogue.AGGREGATES.get(since[0].aggregate) if since else wanted
+        if aggregate is None or subject == policy.STREAM:  # a stream of the store's own, which takes no commands
+            return Loaded(wanted, None, len(since))
+        loaded = Loaded(aggregate, catalogue.fold(aggregate, since, state), version + len(since))
+        if loaded.version:
+            self._known[subject] = aggregate, loaded.state, loaded.version
+        return loaded
+
+
 @dataclass(slots=True)
 class Workspace:
     """The aggregates, policies and guard rows of one batch."""
 
     batch: Batch
     writes: Writes
+    memory: Memory
     loaded: dict[UUID, Loaded] = field(default_factory=dict)
     policies: Sequence[Policy] = ()
     tax_owners: dict[str, UUID | None] = field(default_factory=dict)
     held_before: dict[UUID, Held | None] = field(default_factory=dict)
     undo: list[tuple[Loaded, Aggregate, Any, int]] = field(default_factory=list)
+    guards: KnownGuards = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guards = KnownGuards(self.batch.guards)
+        self.memory.begin(self.batch)
 
     # Aggregates
 
     def load(self, asked: Mapping[UUID, Aggregate]) -> None:
         """Load these aggregates, the policies and the keys that sealing will ask for, in one query each."""
-        streams = self.batch.streams({*asked, policy.STREAM})
+        streams = self._since({*asked, policy.STREAM})
         self.policies = [_policy(event.data) for event in streams.get(policy.STREAM, [])]
         for subject, aggregate in asked.items():
             self._fold(aggregate, subject, streams.get(subject, []))
         self.batch.load_keys(asked)
+
+    def look_ahead(self, asked: Iterable[tuple[UUID, Needs]], organisations: Iterable[UUID]) -> None:
+        """Load what decisions on the aggregates as they are now will need, in one query each.
+
+        What a decision needs beyond it, because the batch itself changed its aggregate, is loaded when it asks.
+        """
+        needs = list(asked)
+        customer_keys = frozenset[str]().union(*(one.customer_keys for _subject, one in needs))
+        self.guards.claims(customer_keys)
+        won = self.guards.won(customer_keys)
+        self.guards.registrations({it for _subject, one in needs for it in one.registrations_of})
+        matches = self.guards.matches(subject for subject, one in needs if one.matches)
+        self._load_missing(LEAD, {one.earlier_lead_id for one in matches})
+        self._load_missing(OPPORTUNITY, {it for _subject, one in needs for it in one.opportunities})
+        self._tax_owners(frozenset[str]().union(*(one.tax_keys for _subject, one in needs)))
+        named = (it for _subject, one in needs for it in one.partners)
+        self.partners({*named, *organisations, *(it.incumbency.partner_id for it in won)})
 
     def get(self, wanted: Aggregate, subject: UUID) -> Loaded | None:
         """Give an aggregate, loaded now if it was not; None if the id belongs to something else."""
@@ -70,18 +132,16 @@ class Workspace:
 
     def _load_missing(self, wanted: Aggregate, subjects: Iterable[UUID]) -> None:
         if missing := {one for one in subjects if one not in self.loaded}:
-            streams = self.batch.streams(missing)
+            streams = self._since(missing)
             for subject in missing:
                 self._fold(wanted, subject, streams.get(subject, []))
 
-    def _fold(self, wanted: Aggregate, subject: UUID, events: Sequence[Recorded]) -> None:
-        if subject in self.loaded:
-            return
-        aggregate = catalogue.AGGREGATES.get(events[0].aggregate) if events else wanted
-        if aggregate is None or subject == policy.STREAM:  # a stream of the store's own, which takes no commands
-            self.loaded[subject] = Loaded(wanted, None, len(events))
-            return
-        self.loaded[subject] = Loaded(aggregate, catalogue.fold(aggregate, events), len(events))
+    def _since(self, subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
+        return self.batch.streams({subject: self.memory.version(subject) for subject in subjects})
+
+    def _fold(self, wanted: Aggregate, subject: UUID, since: Sequence[Recorded]) -> None:
+        if subject not in self.loaded:
+            self.loaded[subject] = self.memory.fold(wanted, subject, since)
 
     def partners(self, ids: Iterable[UUID]) -> dict[UUID, Partner]:
         """Give those partners that exist, and their parents."""
@@ -138,7 +198,7 @@ class Workspace:
     def _claims(self, customer_keys: frozenset[str], now: datetime) -> Sequence[Claim]:
         if not customer_keys:
             return ()
-        stored = [one for one in self.batch.guards.claims(customer_keys) if one.lead_id not in self.loaded]
+        stored = [one for one in self.guards.claims(customer_keys) if one.lead_id not in self.loaded]
         ours = (one for lead_id, state in self._leads() for one in lead.claims_held(lead_id, state))
         found = [*stored, *(one for one in ours if one.customer_key in customer_keys)]
         return [one for one in found if one.until > now]
@@ -146,13 +206,13 @@ class Workspace:
     def _registrations(self, partner_ids: frozenset[UUID]) -> Sequence[LiveRegistration]:
         if not partner_ids:
             return ()
-        stored = [one for one in self.batch.guards.registrations(partner_ids) if one.lead_id not in self.loaded]
+        stored = [one for one in self.guards.registrations(partner_ids) if one.lead_id not in self.loaded]
         ours = (lead.live_registration(lead_id, state) for lead_id, state in self._leads())
         return [*stored, *(one for one in ours if one and one.partner_id in partner_ids)]
 
     def _matches(self, subject: UUID) -> Sequence[UndecidedMatch]:
         """Give the undecided matches on either side whose earlier lead stands; leads of this batch speak themselves."""
-        stored = [one for one in self.batch.guards.matches((subject,)) if one.lead_id not in self.loaded]
+        stored = [one for one in self.guards.matches((subject,)) if one.lead_id not in self.loaded]
         ours = (one for lead_id, state in self._leads() for one in lead.undecided_matches(lead_id, state))
         found = [*stored, *(one for one in ours if subject in (one.lead_id, one.other_lead_id))]
         self._load_missing(LEAD, {one.earlier_lead_id for one in found})
@@ -165,7 +225,7 @@ class Workspace:
     def _incumbents(self, customer_keys: frozenset[str]) -> dict[tuple[str, str], UUID]:
         if not customer_keys:
             return {}
-        stored = [one for one in self.batch.guards.won(customer_keys) if one.opportunity_id not in self.loaded]
+        stored = [one for one in self.guards.won(customer_keys) if one.opportunity_id not in self.loaded]
         ours = (one for subject, state in self._won() for one in won_of(subject, state))
         won: list[Won] = [*stored, *(one for one in ours if one.customer_key in customer_keys)]
         latest = sorted(won, key=lambda one: (one.incumbency.won_at, one.opportunity_id))

@@ -116,9 +116,10 @@ def parse_event(wire: str, data: bytes | Mapping[str, Any]) -> Event:
         raise Poison("event.invalid", f"an event of type {wire} does not fit its type: {fields}") from None
 
 
-def fold(aggregate: Aggregate, events: Iterable[Recorded]) -> Any:  # noqa: ANN401
-    """Give an aggregate's state from its stored events, in order; raises as parse_event does."""
-    return reduce(aggregate.evolve, (parse_event(event.type, event.data) for event in events), aggregate.initial)
+def fold(aggregate: Aggregate, events: Iterable[Recorded], state: Any = None) -> Any:  # noqa: ANN401
+    """Give an aggregate's state from its stored events, in order, or from a state on; raises as parse_event does."""
+    start = aggregate.initial if state is None else state
+    return reduce(aggregate.evolve, (parse_event(event.type, event.data) for event in events), start)
 
 
 def _newest(wire: str) -> str:

@@ -15,6 +15,7 @@ from prm_es.errors import Unavailable
 from prm_es.partitions import partition_of
 from prm_es.settings import Settings
 from prm_es.store.store import Store
+from prm_es.workspace import Memory
 
 log = structlog.get_logger()
 
@@ -28,11 +29,15 @@ def work(settings: Settings, stop: Event) -> None:
     with Store(settings) as store:
         consumer = _consumer(settings)
         producer: Any = KafkaProducer(**settings.kafka_client, linger_ms=0, delivery_timeout_ms=30_000)
+        memory = Memory()
         try:
             while not stop.is_set():
                 records = _poll(consumer)
                 if records:
-                    _handle(settings, store, records, consumer, producer)
+                    answers = dispatch(store, records, memory)
+                    _produce(settings, producer, answers)
+                    consumer.commit(_next_offsets(records))
+                    log.debug("commands.handled", records=len(records))
         finally:
             producer.close(timeout=5)
             consumer.close()
@@ -76,13 +81,6 @@ def _poll(consumer: Any) -> list[Record]:  # noqa: ANN401
         for records in polled.values()
         for record in records
     ]
-
-
-def _handle(settings: Settings, store: Store, records: Sequence[Record], consumer: Any, producer: Any) -> None:  # noqa: ANN401
-    answers = dispatch(store, records)
-    _produce(settings, producer, answers)
-    consumer.commit(_next_offsets(records))
-    log.debug("commands.handled", records=len(records))
 
 
 def _produce(settings: Settings, producer: Any, answers: Sequence[Answer]) -> None:  # noqa: ANN401

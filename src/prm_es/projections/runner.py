@@ -6,6 +6,7 @@ are an optimisation.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +15,7 @@ import psycopg2
 import structlog
 from psycopg2 import sql
 
+from prm_es.aggregates.base import Event
 from prm_es.aggregates.catalogue import parse_event
 from prm_es.errors import SchemaMismatch, TooOld
 from prm_es.messages import Recorded, recorded
@@ -286,7 +288,7 @@ def fold_stream(model: ReadModel, rows: Rows, events: Sequence[Recorded]) -> tup
     """
     for number, event in enumerate(events):
         try:
-            rows = model.fold(rows, event, parse_event(event.type, event.data))
+            rows = model.fold(rows, event, _content(event.type, event.data))
         except TooOld:
             raise
         except Exception as error:  # noqa: BLE001
@@ -294,6 +296,11 @@ def fold_stream(model: ReadModel, rows: Rows, events: Sequence[Recorded]) -> tup
             waiting = [(later, "waits behind an event that could not be folded") for later in events[number + 1 :]]
             return rows, [first, *waiting]
     return rows, []
+
+
+@lru_cache(maxsize=2 * CHUNK)  # the read models of one process fold the same batch, one after the other
+def _content(wire: str, data: bytes) -> Event:
+    return parse_event(wire, data)
 
 
 def streams(events: Iterable[Recorded]) -> Iterable[tuple[UUID, list[Recorded]]]:

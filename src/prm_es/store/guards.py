@@ -6,7 +6,7 @@ written before anything is taken, so that the exclusion constraint, which must n
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -15,6 +15,8 @@ from prm_es.aggregates.base import Claim, LiveRegistration, UndecidedMatch
 from prm_es.aggregates.opportunity import Incumbency
 
 EVERY_LINE: Final = ""
+Key = TypeVar("Key")
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,60 @@ class Guards:
         )
         rows = self._connection.execute("SELECT name, number FROM product_lines WHERE name = ANY(%s)", (names,))
         return {row["name"]: row["number"] for row in rows}
+
+
+class KnownGuards:
+    """The guard rows as they stood when a batch began, each asked for once.
+
+    Only who holds the append lock writes them, so what was read stays true until the batch writes its own.
+    """
+
+    def __init__(self, guards: Guards) -> None:
+        self._guards = guards
+        self._claims: dict[str, list[Claim]] = {}
+        self._registrations: dict[UUID, list[LiveRegistration]] = {}
+        self._matches: dict[UUID, list[UndecidedMatch]] = {}
+        self._won: dict[str, list[Won]] = {}
+
+    def claims(self, customer_keys: Iterable[str]) -> list[Claim]:
+        """Give the claims on these customer keys, in order of key and lead."""
+        asked = sorted(customer_keys)
+        if new := _unknown(asked, self._claims):
+            for claim in self._guards.claims(new):
+                self._claims[claim.customer_key].append(claim)
+        return [claim for key in asked for claim in self._claims[key]]
+
+    def registrations(self, partner_ids: Iterable[UUID]) -> list[LiveRegistration]:
+        """Give the leads that count against these partners, in order of lead."""
+        asked = list(partner_ids)
+        if new := _unknown(asked, self._registrations):
+            for one in self._guards.registrations(new):
+                self._registrations[one.partner_id].append(one)
+        return sorted((one for it in asked for one in self._registrations[it]), key=lambda one: one.lead_id)
+
+    def matches(self, lead_ids: Iterable[UUID]) -> list[UndecidedMatch]:
+        """Give the undecided matches that concern these leads, lead by lead; one between two of them comes twice."""
+        asked = list(lead_ids)
+        if new := _unknown(asked, self._matches):
+            for match in self._guards.matches(new):
+                for side in {match.lead_id, match.other_lead_id}.intersection(new):
+                    self._matches[side].append(match)
+        return [match for one in asked for match in self._matches[one]]
+
+    def won(self, customer_keys: Iterable[str]) -> list[Won]:
+        """Give what was won of these customers."""
+        asked = list(customer_keys)
+        if new := _unknown(asked, self._won):
+            for one in self._guards.won(new):
+                self._won[one.customer_key].append(one)
+        return [one for key in asked for one in self._won[key]]
+
+
+def _unknown(asked: Iterable[Key], known: dict[Key, list[Row]]) -> list[Key]:
+    """Give those that nobody asked for yet, and note that they are asked for now."""
+    new = [one for one in dict.fromkeys(asked) if one not in known]
+    known |= {one: [] for one in new}
+    return new
 
 
 _RELEASES: Final = (

@@ -163,9 +163,24 @@ class Batch:
         )
         return {Place(row["topic"], row["partition"], row["record_offset"], row["digest"]): b"" for row in rows}
 
-    def streams(self, subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
-        """Give all events of these aggregates, in order."""
-        return _streams(self._connection, subjects)
+    def streams(self, after: Mapping[UUID, int]) -> dict[UUID, list[Recorded]]:
+        """Give the events of these aggregates behind a version of each, 0 for all of them, in order."""
+        rows = self._connection.execute(
+            "SELECT originator_id, originator_version, topic, state, notification_id"
+            " FROM unnest(%s::uuid[], %s::bigint[]) AS asked (id, after)"
+            " JOIN events ON originator_id = asked.id AND originator_version > asked.after"
+            " ORDER BY originator_id, originator_version",
+            (list(after), list(after.values())),
+            binary=True,
+        )
+        return _by_subject(rows)
+
+    def has_commit(self, head: Head) -> bool:
+        """Tell whether the log contains this earlier end of it: it is then the same history, and a longer one."""
+        row = self._connection.execute(
+            "SELECT 1 FROM commits WHERE number = %s AND digest = %s", (head.number, head.digest)
+        ).fetchone()
+        return row is not None
 
     def tax_owners(self, tax_keys: Iterable[str]) -> dict[str, UUID]:
         """Give the partner that holds each of these tax keys, where one does."""
@@ -394,6 +409,10 @@ def _streams(connection: psycopg.Connection[Any], subjects: Iterable[UUID]) -> d
         (list(subjects),),
         binary=True,
     )
+    return _by_subject(rows)
+
+
+def _by_subject(rows: Iterable[Mapping[str, Any]]) -> dict[UUID, list[Recorded]]:
     streams: dict[UUID, list[Recorded]] = {}
     for row in rows:
         streams.setdefault(row["originator_id"], []).append(_recorded(row))
