@@ -55,6 +55,18 @@ def differs(settings: Settings) -> set[int]:
     return set(rebuild.compare(settings, MODEL).differs.values())
 
 
+def test_rebuilds_follow_each_other_at_once(filled: Settings) -> None:
+    for _time in range(5):
+        rebuild.rebuild(filled, MODEL)
+
+    def fail(_done: int, _total: int) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        rebuild.rebuild(filled, MODEL, progress=fail)
+    assert differs(filled) == {0}
+
+
 def test_rows_of_an_older_version_are_made_anew_by_installing(filled: Settings) -> None:
     before = contents(filled, live(filled), MODEL)
     older = f"UPDATE {filled.projections_schema}.generations SET version = version - 1 WHERE name = %s RETURNING 1"

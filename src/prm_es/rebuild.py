@@ -133,7 +133,13 @@ def _exclusive(connection: Any, settings: Settings) -> Iterator[None]:  # noqa: 
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", keys(settings.prefix, Lock.REBUILD))
         if not cursor.fetchone()[0]:
             raise AlreadyRunning("another rebuild runs")
-    yield
+    try:
+        yield
+    finally:
+        if not connection.closed:  # its server process may outlive a closed connection for a moment, lock and all
+            connection.rollback()
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", keys(settings.prefix, Lock.REBUILD))
 
 
 def _live(cursor: Any, settings: Settings, model: ReadModel) -> int | None:  # noqa: ANN401

@@ -76,9 +76,10 @@ def given_logs(migrated: Settings) -> dict[str, Given]:
     partners, deals = story(40)
     write(migrated, [*partners[:250], *deals])
     seller = partner()
-    actions = (SECRET, "Ring at the side door", "Bring the scales to her house")
+    told = ((PERSON, SECRET), ({"name": "Sul"}, "Ring at the side door"), ({"name": "Norte"}, "Ask for the owner"))
     private = [
-        opening(seller.subject, customer=PERSON, next_action={"text": one, "due_on": "2099-01-01"}) for one in actions
+        opening(seller.subject, customer=customer, next_action={"text": action, "due_on": "2099-01-01"})
+        for customer, action in told
     ]
     write(migrated, [seller, *private])
     for seed, subject in enumerate(LEADS):
