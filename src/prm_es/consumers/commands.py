@@ -28,7 +28,7 @@ def work(settings: Settings, stop: Event) -> None:
     header_names.tolerate()
     with Store(settings) as store:
         consumer = _consumer(settings)
-        producer: Any = KafkaProducer(**settings.kafka_client, linger_ms=0, delivery_timeout_ms=30_000)
+        producer = _producer(settings)
         memory = Memory()
         try:
             while not stop.is_set():
@@ -60,6 +60,15 @@ def _consumer(settings: Settings) -> Any:  # noqa: ANN401
         fetch_max_wait_ms=100,
         session_timeout_ms=10_000,
         heartbeat_interval_ms=1_000,
+    )
+
+
+def _producer(settings: Settings) -> Any:  # noqa: ANN401
+    return KafkaProducer(
+        **settings.kafka_client,
+        linger_ms=100,  # every batch is flushed at once: until then records gather instead of going out one by one
+        batch_size=131_072,
+        delivery_timeout_ms=31_000,
     )
 
 
