@@ -1,0 +1,1 @@
+"""Kills real processes under load on real servers, then judges what is left. `make chaos`."""
