@@ -241,7 +241,7 @@ class Sender:
         """Send and give what has to be sent again."""
         try:
             if self._producer is None:
-                self._producer = KafkaProducer(**self._settings.kafka_client, linger_ms=5, delivery_timeout_ms=20_000)
+                self._producer = self._new_producer()
             futures = [
                 self._producer.send(
                     self._settings.command_topic(one.aggregate), one.value, key=one.key, headers=list(one.headers)
@@ -263,6 +263,11 @@ class Sender:
         if again:
             self._drop_producer()
         return again
+
+    def _new_producer(self) -> Any:
+        return KafkaProducer(
+            **self._settings.kafka_client, linger_ms=5, request_timeout_ms=10_000, delivery_timeout_ms=15_000
+        )
 
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None

@@ -17,9 +17,11 @@ from kafka.errors import KafkaError
 from psycopg.rows import dict_row
 
 import prm_es
+from prm_es.consumers import commands
 from prm_es.errors import PrmError
 from prm_es.local.connect import settings_for
 from prm_es.local.folder import Folder
+from prm_es.projections.registry import READ_MODELS
 from prm_es.settings import Settings
 from prm_es.status import Observer, Status
 
@@ -53,7 +55,7 @@ def environment(mutant: str | None, marks: Path) -> dict[str, str]:
     kept |= {name: os.environ[name] for name in ("PRM_CACHE", "PRM_MAVEN", "PRM_KAFKA_JARS") if name in os.environ}
     path = [str(Path(prm_es.__file__).parents[1])]
     if mutant:
-        path.insert(0, str(PATCHES))
+        path += [str(PATCHES), str(PATCHES.parents[2])]
         kept |= {"CHAOS_MUTANT": mutant, "CHAOS_MARKS": str(marks)}
     return {**kept, "PYTHONPATH": os.pathsep.join(path), "PRM_IMPORT_QUIET": str(IMPORT_QUIET_S)}
 
@@ -158,6 +160,19 @@ class Stack:
         if self._settings is None:
             raise RuntimeError("not up yet")
         return self._settings
+
+    def settings_of_servers(self) -> Settings:
+        """Give settings under which the folder's own servers are started again."""
+        return Settings(data=self.data)
+
+    def groups(self) -> dict[str, list[str]]:
+        """Give the consumer groups with the topics that they read."""
+        settings = self.settings
+        models = [READ_MODELS[name] for name in MODELS]
+        events = [settings.event_topic(name) for name in ("partner", "lead", "opportunity")]
+        names = ["+".join(f"{one.name}-v{one.version}" for one in order) for order in (models, models[::-1])]
+        named = {f"{settings.prefix}.projector.{name}": events for name in names}
+        return {commands.group(settings): settings.command_topics, **named}
 
     def pid(self, name: str) -> int | None:
         """Give the process of a worker, a server or the supervisor; None while it is not there."""
