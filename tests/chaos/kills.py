@@ -27,11 +27,13 @@ ORDERED: Final = ("conflicts", "deadlines", "reactions")
 SERVERS: Final = ("kafka", "postgres", "supervisor")
 FENCED: Final = "publisher-fenced"
 OUSTED: Final = "projector-ousted"
-KINDS: Final = (*HANDLERS, "publisher", *PROJECTORS, *ORDERED, *SERVERS, FENCED, OUSTED)
+PAUSED: Final = "projector-paused"
+KINDS: Final = (*HANDLERS, "publisher", *PROJECTORS, *ORDERED, *SERVERS, FENCED, OUSTED, PAUSED)
 
 BURST: Final = 200
 SEEK_S: Final = 10.0  # how long a victim is watched for work
 OUST_S: Final = 12.0  # the session of a consumer ends after 10
+PAUSE_S: Final = 1.5
 
 
 class Missed(Exception):  # noqa: N818
@@ -61,7 +63,9 @@ class Killer:
             elif kind == FENCED:
                 self._fence_publisher()
             elif kind == OUSTED:
-                self._oust_projector()
+                self._pause_projector("project-2", OUST_S)
+            elif kind == PAUSED:
+                self._pause_projector("project-3", PAUSE_S)
             else:
                 self._kill_worker(kind, gated=gated)
         except (Missed, TimeoutError, psycopg.OperationalError):
@@ -85,10 +89,11 @@ class Killer:
         with self._gate(kind):
             pid = self._present(name)
             self._until_at_work(lambda: any(one["waits"] for one in self._stack.sessions(pid)))
+            sessions = self._stack.sessions(pid)
             kill(pid)
-            # Its statement would go on by itself: in truth the connection would be gone as well.
-            for session in self._stack.sessions(pid):
-                self._stack.rows("SELECT pg_terminate_backend(%s)", session["pid"])
+            # Its statement would go on by itself once the gate opens: the connection dies with it, as from afar.
+            for session in sessions:
+                self._stack.rows("SELECT pg_terminate_backend(%s, 5000)", session["pid"])
 
     @contextmanager
     def _gate(self, kind: str) -> Iterator[None]:
@@ -173,13 +178,16 @@ class Killer:
             kill(pid, signal.SIGCONT)
         until(lambda: self._stack.pid(name) != pid, "the old publisher ends", 60)
 
-    def _oust_projector(self) -> None:
-        """Stop a projector in a transaction until its partitions are given to another, then let it go on."""
-        pid = self._stop_at_work("project-2", lambda pid: any(one["inside"] for one in self._stack.sessions(pid)))
+    def _pause_projector(self, name: str, seconds: float) -> None:
+        """Stop a projector inside a transaction while others are given the same events, then let it go on.
+
+        The second is ousted meanwhile: its partitions are given to another of its group. The third shares no group.
+        """
+        pid = self._stop_at_work(name, lambda pid: any(one["inside"] for one in self._stack.sessions(pid)))
         try:
-            for _ in range(4):
+            for _ in range(3):
                 self.send()
-                time.sleep(OUST_S / 4)
+                time.sleep(seconds / 3)
         finally:
             kill(pid, signal.SIGCONT)
 

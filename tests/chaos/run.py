@@ -12,7 +12,7 @@ from prm_es.local.folder import Folder
 from prm_es.local.stack import Stack as Supervisor
 from tests.chaos import judge as judging
 from tests.chaos.judge import Given, Judge, Verdict
-from tests.chaos.kills import KINDS, Killer, deal
+from tests.chaos.kills import KINDS, PAUSED, Killer, deal
 from tests.chaos.load import Load, Sender
 from tests.chaos.stack import Stack
 
@@ -66,7 +66,7 @@ def mutated(seed: int, mutant: str) -> Plan:
     """Plan a run that aims at what the mutant breaks; it may never settle, and is judged all the same."""
     kinds: dict[str, list[str]] = {
         "ack-early": ["handle", "handle-2"] * 2,
-        "no-checkpoint-lock": ["project-3", "project"],
+        "no-checkpoint-lock": [PAUSED] * 6,
         "blind-publisher": ["publisher"] * 3,
         "no-dedup": ["handle", "handle-2"],
         "decide-before-lock": ["handle"],
