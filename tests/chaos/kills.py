@@ -41,14 +41,18 @@ class Missed(Exception):  # noqa: N818
 
 
 class Killer:
-    def __init__(self, stack: Stack, sender: Sender, load: Load, chance: random.Random, burst: int = BURST) -> None:
+    def __init__(
+        self, stack: Stack, sender: Sender, load: Load, chance: random.Random, burst: int = BURST, live: float = 0.3
+    ) -> None:
+        self._live = live
         self._stack, self._sender, self._load, self._chance, self._burst = stack, sender, load, chance, burst
         self.kills: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()
         self.last = 0.0
 
-    def send(self, live: float = 0.3) -> None:
-        self._sender.give(self._load.burst(self._burst, live))
+    def send(self) -> None:
+        """Give the sender another burst."""
+        self._sender.give(self._load.burst(self._burst, self._live))
 
     def kill(self, kind: str, *, gate: bool | None = None) -> bool:
         """Send a burst and kill one victim in it; tells whether it counts."""

@@ -47,6 +47,7 @@ class Plan:
     gate: bool | None = None
     settle_s: float = SETTLE_S
     restart: bool = True
+    after: int = 2  # bursts behind the last kill
 
 
 def plan(seed: int, rounds: int) -> Plan:
@@ -69,11 +70,12 @@ def mutated(seed: int, mutant: str) -> Plan:
         "no-checkpoint-lock": [PAUSED] * 6,
         "blind-publisher": ["publisher"] * 3,
         "no-dedup": ["handle", "handle-2"],
-        "decide-before-lock": ["handle"],
+        "decide-before-lock": ["handle", "handle-2"],
     }
     gates = {"ack-early", "blind-publisher"}
     live = 0.9 if mutant == "decide-before-lock" else 0.3
-    return Plan(seed, [kinds[mutant]], 400, live, mutant in gates or None, settle_s=40, restart=False)
+    after = 12 if mutant == "decide-before-lock" else 2
+    return Plan(seed, [kinds[mutant]], 400, live, mutant in gates or None, settle_s=40, restart=False, after=after)
 
 
 def run(folder: Path, todo: Plan, say: Callable[[str], None], mutant: str | None = None) -> Outcome:
@@ -84,7 +86,7 @@ def run(folder: Path, todo: Plan, say: Callable[[str], None], mutant: str | None
         stack.up()
         stack.start_extras()
         sender = Sender(stack.settings)
-        killer = Killer(stack, sender, load, random.Random(f"kills {todo.seed}"), todo.burst)
+        killer = Killer(stack, sender, load, random.Random(f"kills {todo.seed}"), todo.burst, todo.live)
         try:
             _rounds(stack, sender, killer, load, todo, outcome, say)
         finally:
@@ -116,8 +118,9 @@ def _rounds(
                 settle(stack, sender, todo.settle_s)
                 killer.kill(kind, gate=todo.gate)
         if number == len(todo.hands):
-            killer.send(todo.live)
-            killer.send(todo.live)
+            for _ in range(todo.after):
+                killer.send()
+                time.sleep(0.1)
             sender.give(load.rest())
         settled = settle(stack, sender, todo.settle_s)
         if not settled:
