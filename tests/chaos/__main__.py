@@ -67,6 +67,7 @@ def _mutant(seed: int, mutant: str) -> int:
 def _tell(outcome: Outcome) -> None:
     kills = ", ".join(f"{name} {amount}" for name, amount in sorted(outcome.kills.items()))
     console.print(f"kills: {kills}")
+    console.print(f"judged: {outcome.verdict.commands} commands, {outcome.verdict.rows} rows of read models")
     if outcome.missed:
         console.print(f"not counted, no work in flight: {dict(outcome.missed)}")
     for sentence in outcome.verdict.told[:20]:

@@ -273,14 +273,14 @@ class _Reading:
         self.visits: Table = {}
         self.leads: Table = {}
         self.offers: Table = {}
-        self.matches: Table = {}
+        self.matches: dict[str, Table] = defaultdict(dict)
         self.work_leads: Table = {}
         self.work_offers: Table = {}
         self.work_deals: Table = {}
         self.acts: Table = {}
         self.activities: Table = {}
         self.holders: Table = {}
-        self.deadlines: Table = {}
+        self.deadlines: dict[str, Table] = defaultdict(dict)
         self.held: Table = {}
         self._work_offers_of: dict[str, dict[int, Row]] = defaultdict(dict)
         self._offers: dict[str, int] = defaultdict(int)
@@ -293,7 +293,7 @@ class _Reading:
         yield "pipeline", "stage_visit", self.visits
         yield "leads", "lead", self.leads
         yield "leads", "offer", self.offers
-        yield "leads", "lead_match", self.matches
+        yield "leads", "lead_match", _flat(self.matches)
         yield "performance", "lead", {(lead,): row for lead, row in self.work_leads.items()}
         yield "performance", "offer", self.work_offers
         yield "performance", "deal", {(deal,): row for deal, row in self.work_deals.items()}
@@ -302,7 +302,7 @@ class _Reading:
         yield "performance", "activity", self.activities
         yield "performance", "goal", self.goals
         yield "deadlines", "holder", self.holders
-        yield "deadlines", "deadline", self.deadlines
+        yield "deadlines", "deadline", _flat(self.deadlines)
         yield "reactions", "held", self.held
 
     def take(self, event: _Event) -> None:
@@ -781,7 +781,7 @@ class _Reading:
             }
 
     def _match(self, event: _Event, partner_id: str | None) -> None:
-        own = {where[1]: row for where, row in self.matches.items() if where[0] == event.subject}
+        own = {where[1]: row for where, row in self.matches[event.subject].items()}
         if event.name not in ("screened", "match_resolved", "resubmitted", "corrected", "transferred") and not own:
             return
         blank = {"matched_keys": [], "strength": None, "sentence": None, "other_first": None}
@@ -800,9 +800,8 @@ class _Reading:
                 row |= {"outcome": event["outcome"], "resolved_at": event.at}
             case "resubmitted" | "corrected" if {"customer", "product_lines"} & set(event["changed"] or ()):
                 own = {other: row | undecided for other, row in own.items() if row["strength"]}
-        for where in [where for where in self.matches if where[0] == event.subject]:
-            del self.matches[where]
-        self.matches |= {(event.subject, other): row | {"partner_id": partner_id} for other, row in own.items()}
+        whole = {(event.subject, other): row | {"partner_id": partner_id} for other, row in own.items()}
+        self.matches[event.subject] = whole
 
     # Leads as work
 
@@ -909,19 +908,19 @@ class _Reading:
             row["partner_id"] = self.held[event.subject,]["partner_id"]
 
     def _lead_deadlines(self, event: _Event) -> None:
-        mine = [where for where in self.deadlines if where[0] == event.subject]
+        mine = list(self.deadlines[event.subject])
         if event.name == "protection_expiring":
             limit = moment(event["remind_at"])
             gone = [one for one in mine if one[1] == "lead.remind_protection" and moment(one[2]) <= limit]
             for where in gone:
-                del self.deadlines[where]
+                del self.deadlines[event.subject][where]
             return
         sets = SETS.get(event.name, {})
         if event.name == "activity_logged" and not event["recall_at"]:
             sets = {}
         for where in mine:
             if where[1] in (*ENDS.get(event.name, ()), *sets):
-                del self.deadlines[where]
+                del self.deadlines[event.subject][where]
         for kind, name in sets.items():
             given = event[name] if isinstance(event[name], list) else [event[name]] if event[name] else []
             for text in given:
@@ -930,20 +929,25 @@ class _Reading:
                     self._due(event, kind, at(text), late=late)
 
     def _due(self, event: _Event, kind: str, when: str, *, late: bool) -> None:
-        self.deadlines[event.subject, kind, when] = {"set_position": event.position, "late": late, "done": False}
+        own = self.deadlines[event.subject]
+        own[event.subject, kind, when] = {"set_position": event.position, "late": late, "done": False}
 
     def _stall(self, event: _Event) -> None:
-        mine = [where for where in self.deadlines if where[0] == event.subject]
+        mine = list(self.deadlines[event.subject])
         if event.name == "stalled":
             for where in mine:
-                self.deadlines[where]["done"] = True
+                self.deadlines[event.subject][where]["done"] = True
         elif event.name in ("opened", "stage_changed", "activity_logged", "reopened") and event["stalls_at"]:
             when = event.time("stalls_at") or ""
             if any(moment(one[2]) >= moment(when) for one in mine):
                 return
             for where in mine:
-                del self.deadlines[where]
+                del self.deadlines[event.subject][where]
             self._due(event, STALL, when, late=moment(when) <= moment(event.recorded_at))
+
+
+def _flat(tables: Mapping[str, Table]) -> Table:
+    return {where: row for table in tables.values() for where, row in table.items()}
 
 
 def _status(stage: str) -> str:

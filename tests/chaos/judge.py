@@ -34,6 +34,7 @@ class Verdict:
     """What is wrong, counted and told."""
 
     commands: int = 0
+    rows: int = 0  # of read models, that were compared
     counts: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
 
@@ -339,6 +340,7 @@ class Judge:
         }
         for model, table, wanted in folds.fold(self._log):
             there = {folds.key(row, table): row for row in self._rows(f"SELECT * FROM {live[model]}.{table}")}
+            self.verdict.rows += len(there)
             for key in wanted.keys() - there.keys():
                 self.verdict.found("lost", f"{model}.{table} has no row {key}")
             for key in there.keys() - wanted.keys():

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from prm_es.local.folder import Folder
 from prm_es.local.stack import Stack as Supervisor
 from tests.chaos import judge as judging
 from tests.chaos.judge import Given, Judge, Verdict
@@ -131,12 +130,12 @@ def _rounds(
         say(f"round {number}: {', '.join(hand)}; {took:.0f} s, caught up {(settled or 0) - killer.last:.1f} s after the last")
 
 
-def settle(stack: Stack, sender: Sender, patience: float) -> float | None:
+def settle(stack: Stack, sender: Sender | None, patience: float) -> float | None:
     """Wait until all is answered and caught up, and stays so; gives the time since when, or None if it took too long."""
     deadline = time.monotonic() + patience
     since, head = 0.0, -1
     while time.monotonic() < deadline:
-        status = None if sender.left else stack.status()
+        status = None if sender and sender.left else stack.status()
         if status is None or not status.settled:
             since = 0.0
         elif not since or status.head != head:
@@ -176,7 +175,34 @@ def _nothing(_settings: object) -> None:
 
 
 def _restart(stack: Stack, verdict: Verdict) -> None:
-    """Start again after the clean stop: nothing is answered twice, nothing handled again."""
+    """Start again after the clean stop: what is answered, published and buried since is what is new since.
+
+    Then the product compares what it holds with its own fold, tables that the judge leaves out included.
+    """
+    counts = []
+    for _ in range(2):
+        stack.up()
+        if settle(stack, None, SETTLE_S) is None:
+            verdict.found("unanswered", f"it did not settle after a clean stop: {stack.status()}", 0)
+            return
+        counts.append(_amounts(stack))
+        if len(counts) == 1:
+            reconciled = stack.cli("reconcile", check=False)
+            if reconciled.returncode:
+                verdict.found("differ", f"reconcile: {reconciled.stdout[-1500:]}{reconciled.stderr[-1500:]}")
+        stack.down()
+    for what in counts[0]:
+        rows, records = (after - before for before, after in zip(counts[0][what], counts[1][what], strict=True))
+        if rows != records:
+            verdict.found("doubled", f"{what}: {rows} rows and {records} records are new after a clean stop", records - rows)
 
 
-__all__ = ["Folder", "Outcome", "Plan", "Unproven", "mutated", "plan", "run", "settle", "short"]
+def _amounts(stack: Stack) -> dict[str, tuple[int, int]]:
+    """Count rows of the store, and the records that they lead to."""
+    settings, client = stack.settings, stack.settings.kafka_client
+    pairs = {
+        "commands": ("SELECT (SELECT count(*) FROM commands) + (SELECT count(*) FROM reused_ids) AS n", [settings.results_topic]),
+        "dead letters": ("SELECT count(*) AS n FROM dead_letters", [settings.dead_letters_topic]),
+        "events": ("SELECT count(*) AS n FROM events", settings.event_topics),
+    }
+    return {what: (stack.rows(query)[0]["n"], len(judging.read(client, names))) for what, (query, names) in pairs.items()}
