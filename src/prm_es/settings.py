@@ -16,6 +16,7 @@ DbRole = Literal["owner", "writer", "projector", "reader", "auditor"]
 DB_ROLES: Final[tuple[DbRole, ...]] = get_args(DbRole)
 AGGREGATES: Final = ("partner", "lead", "opportunity", "conflict")
 PARTITIONS: Final = 12
+RECONNECT_MS: Final = 1000  # kafka-python doubles its pause to half a minute: a broker that is back would not be seen
 
 
 class Settings(BaseSettings):
@@ -118,7 +119,8 @@ class Settings(BaseSettings):
             "ssl_certfile": self.kafka_ssl_certfile,
             "ssl_keyfile": self.kafka_ssl_keyfile,
         }
-        return {name: value for name, value in given.items() if value is not None}
+        known = {name: value for name, value in given.items() if value is not None}
+        return {**known, "reconnect_backoff_max_ms": RECONNECT_MS}
 
     def command_topic(self, aggregate: str) -> str:
         """Name the topic that takes an aggregate's commands."""
