@@ -4,8 +4,10 @@ BIN := .venv/bin
 DATA ?= .prm-es
 SEED ?= 1
 UNTIL ?=
+ROUNDS ?= 20
+MUTANT ?=
 
-.PHONY: demo test lint check-main bench setup lock schemas picture loc
+.PHONY: demo test lint check-main bench chaos setup lock schemas picture loc
 
 demo: setup ## a generated scenario through the whole path, a summary of it, and deadlines at work
 	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
@@ -21,6 +23,9 @@ lint: setup ## style, types, direction of imports
 
 check-main: setup ## the main job on a fresh data folder, ends with one line of figures
 	$(BIN)/python bench/check_main.py $(CRM)
+
+chaos: setup ## kill everything under load for ROUNDS rounds, judge what is left, then break the product in five ways
+	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --seed $(SEED) $(if $(MUTANT),--mutant $(MUTANT),--mutants)
 
 bench: setup ## commands a second, beside the documented way of the eventsourcing library, and the ratio
 	$(BIN)/python bench/throughput.py $(ARGS)

@@ -10,6 +10,7 @@ mutants_caught=5/5. The same seed gives the same victims, order and delays.
 
 import argparse
 import secrets
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.chaos.mutants import MUTANTS
 from tests.chaos.run import Outcome, Unproven, mutated, plan, run, short
 
 WORDS = ("lost", "doubled", "unanswered", "differ")
+CAUGHT = 1
 UNPROVEN = 2
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -33,15 +35,20 @@ def main() -> int:
     parser.add_argument("--mutant", choices=list(MUTANTS), help="break the product in this way")
     parser.add_argument("--mutants", action="store_true", help="afterwards break it in every way, briefly")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_arguments: sys.exit(3))  # so that nothing is left running
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
     console.print(f"seed {seed}")
     if given.mutant:
-        return _mutant(seed, given.mutant)
+        try:
+            return CAUGHT if _caught(seed, given.mutant) else 0
+        except Unproven as problem:
+            console.print(str(problem))
+            return UNPROVEN
     todo = short(seed) if given.short else plan(seed, given.rounds)
     with tempfile.TemporaryDirectory(prefix="prm-es-chaos-") as folder:
         outcome = run(Path(folder), todo, console.print)
     _tell(outcome)
-    caught = [mutant for mutant in MUTANTS if _mutant(seed, mutant)] if given.mutants else []
+    caught = [mutant for mutant in MUTANTS if _caught_or_not(seed, mutant)] if given.mutants else []
     counts = " ".join(f"{word}={outcome.verdict.counts[word]}" for word in WORDS)
     sys.stdout.write(
         f"chaos: seed={seed} rounds={len(todo.hands)} kills={outcome.kills.total()}"
@@ -51,29 +58,33 @@ def main() -> int:
     return 0 if outcome.verdict.well and (not given.mutants or len(caught) == len(MUTANTS)) else 1
 
 
-def _mutant(seed: int, mutant: str) -> int:
-    """Give 1 if the mutant is caught, 0 if it gets away; ends the program if nothing was shown."""
+def _caught(seed: int, mutant: str) -> bool:
+    """Tell whether the judge finds something wrong with the mutant; raises Unproven."""
     console.print(f"\n{mutant}:")
     with tempfile.TemporaryDirectory(prefix="prm-es-chaos-") as folder:
-        try:
-            outcome = run(Path(folder), mutated(seed, mutant), console.print, mutant)
-        except Unproven as problem:
-            console.print(str(problem))
-            sys.exit(UNPROVEN)
-    _tell(outcome)
-    return 0 if outcome.verdict.well else 1
+        outcome = run(Path(folder), mutated(seed, mutant), console.print, mutant)
+    _tell(outcome, 3)
+    return not outcome.verdict.well
 
 
-def _tell(outcome: Outcome) -> None:
+def _caught_or_not(seed: int, mutant: str) -> bool:
+    try:
+        return _caught(seed, mutant)
+    except Unproven as problem:
+        console.print(str(problem))
+        return False
+
+
+def _tell(outcome: Outcome, most: int = 20) -> None:
     kills = ", ".join(f"{name} {amount}" for name, amount in sorted(outcome.kills.items()))
     console.print(f"kills: {kills}")
     console.print(f"judged: {outcome.verdict.commands} commands, {outcome.verdict.rows} rows of read models")
     if outcome.missed:
         console.print(f"not counted, no work in flight: {dict(outcome.missed)}")
-    for sentence in outcome.verdict.told[:20]:
+    for sentence in outcome.verdict.told[:most]:
         console.print(f"  {sentence[:400]}")
-    if len(outcome.verdict.told) > 20:
-        console.print(f"  and {len(outcome.verdict.told) - 20} more")
+    if len(outcome.verdict.told) > most:
+        console.print(f"  and {len(outcome.verdict.told) - most} more")
     if outcome.slowest:
         console.print(f"slowest recovery: {outcome.recovery:.1f} s ({outcome.slowest})")
 

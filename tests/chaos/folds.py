@@ -1,7 +1,7 @@
 """The judge's own reading of the log: what the rows of the read models must be, folded in one pass over plain JSON.
 
-Nothing here is the product's: events are dictionaries, rows are dictionaries, and what an event does stands in tables of
-names. Values are compared in a plain form: times as ISO texts in UTC, ids and exact numbers as texts.
+Nothing here is the product's: events are dictionaries, rows are dictionaries, and what an event does stands in tables
+of names. Values are compared in a plain form: times as ISO texts in UTC, ids and exact numbers as texts.
 Left to `reconcile` are the customers' and people's values in clear, and the table of conflicts.
 """
 
@@ -237,15 +237,13 @@ ENDS: Final[Mapping[str, tuple[str, ...]]] = {
     "contact_overdue": ("lead.remind_contact",),
     "converted": HANDS,
     "protection_ended": HOLD,
-    **dict.fromkeys(
-        (*FINAL[:3], *LEFT, *LOST_HOLD, "decision_reverted", "disqualified"), (*REVIEW, *HANDS, *HOLD)
-    ),
+    **dict.fromkeys((*FINAL[:3], *LEFT, *LOST_HOLD, "decision_reverted", "disqualified"), (*REVIEW, *HANDS, *HOLD)),
 }
+SLA: Final = {"lead.warn_sla": "sla_warn_at", "lead.breach_sla": "sla_due_at"}
 SETS: Final[Mapping[str, Mapping[str, str]]] = {
-    **dict.fromkeys(
-        ("registered", "resubmitted", "decision_reverted"),
-        {"lead.warn_sla": "sla_warn_at", "lead.breach_sla": "sla_due_at"},
-    ),
+    "registered": SLA,
+    "resubmitted": SLA,
+    "decision_reverted": SLA,
     "information_requested": {"lead.lapse": "lapse_at"},
     "approved": {"lead.expire": "protected_until", "lead.remind_protection": "remind_at"},
     "protection_extended": {"lead.expire": "protected_until", "lead.remind_protection": "remind_at"},
@@ -460,8 +458,9 @@ class _Reading:
             row["touched_at"] = event.at
         if event.name == "stalled":
             row["stalled_at"] = event.time("stalled_at")
-        elif event.name in ("stage_changed", "activity_logged", "reopened") and (due := event.time("stalls_at")):
-            if row["stalls_at"] is None or moment(due) > moment(row["stalls_at"]):
+        elif event.name in ("stage_changed", "activity_logged", "reopened"):
+            due, known = event.time("stalls_at"), row["stalls_at"]
+            if due and (known is None or moment(due) > moment(known)):
                 row |= {"stalls_at": due, "stalled_at": None}
         row["updated_position"] = event.position
 
@@ -609,7 +608,16 @@ class _Reading:
     def _came_in(self, event: _Event) -> None:
         registered = event.name == "registered"
         columns = (
-            *("customer", "country", "customer_keys", "partner_id", "source", "score", "screened_version", "held_until"),
+            *(
+                "customer",
+                "country",
+                "customer_keys",
+                "partner_id",
+                "source",
+                "score",
+                "screened_version",
+                "held_until",
+            ),
             *CLOCK,
             *("sla_warned_at", "sla_breached_at", "asked_for", "decided_at", "decision", "reject_reason"),
             *("disqualify_reason", "protected_from", "protected_until", "remind_at", "extensions"),
@@ -639,7 +647,7 @@ class _Reading:
             row["source"] = event["source"]
         self.leads[event.subject,] = row
 
-    def _lead_event(self, row: Row, event: _Event) -> None:  # noqa: C901, PLR0912, PLR0915
+    def _lead_event(self, row: Row, event: _Event) -> None:
         gaps = row["data_gaps"]
         match event.name:
             case "resubmitted" | "corrected":
@@ -784,7 +792,7 @@ class _Reading:
         own = {where[1]: row for where, row in self.matches[event.subject].items()}
         if event.name not in ("screened", "match_resolved", "resubmitted", "corrected", "transferred") and not own:
             return
-        blank = {"matched_keys": [], "strength": None, "sentence": None, "other_first": None}
+        blank: Row = {"matched_keys": [], "strength": None, "sentence": None, "other_first": None}
         undecided = {"outcome": None, "resolved_at": None}
         match event.name:
             case "screened":
@@ -874,9 +882,8 @@ class _Reading:
         if event.name in ("approved", "rejected", "withdrawn", "lapsed", "information_requested") and since:
             row["waited_seconds"] += (moment(event.at) - moment(since)) // timedelta(seconds=1)
             row["waits_since"] = None
-        if event.name == "information_requested" and due and moment(event.at) > moment(due):
-            row["sla_due_at"] = None
-        elif event.name == "sla_breached":
+        late = event.name == "information_requested" and due is not None and moment(event.at) > moment(due)
+        if late or event.name == "sla_breached":
             row["sla_due_at"] = None
         elif event.name in ("resubmitted", "decision_reverted"):
             row |= {"waits_since": event.at, "sla_due_at": event.time("sla_due_at")}

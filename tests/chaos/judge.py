@@ -115,7 +115,7 @@ def left(client: Mapping[str, Any], group: str, topics: Sequence[str]) -> int:
 class Judge:
     """Everything that must hold, a rule a method."""
 
-    def __init__(self, rows: Rows, client: Mapping[str, Any], prefix: str, given: Given) -> None:
+    def __init__(self, rows: Rows, client: Mapping[str, Any], prefix: str, given: Given, verdict: Verdict) -> None:
         self._rows, self._client, self._prefix, self._given = rows, client, prefix, given
         self._commands = read(client, [f"{prefix}.commands.{kind}" for kind in KINDS])
         self._results = read(client, [f"{prefix}.results"])
@@ -128,9 +128,10 @@ class Judge:
             (row["source"], row["id"]): row
             for row in rows("SELECT source, id, outcome, code, response, first_position, last_position FROM commands")
         }
-        self.verdict = Verdict()
+        self.verdict = verdict
 
-    def judge(self) -> Verdict:
+    def judge(self) -> None:
+        """Note everything that is wrong in the verdict."""
         for rule in (
             self._every_record_is_there,
             self._one_outcome_a_command,
@@ -146,7 +147,6 @@ class Judge:
             self._read_models,
         ):
             rule()
-        return self.verdict
 
     # Commands and answers
 
@@ -195,10 +195,8 @@ class Judge:
 
     def _results_are_the_outcomes(self) -> None:
         allowed: dict[Name, set[bytes]] = {name: {bytes(row["response"])} for name, row in self._outcomes.items()}
-        reused: Counter[Name] = Counter()
         for row in self._rows("SELECT source, id, response FROM reused_ids"):
             allowed.setdefault((row["source"], row["id"]), set()).add(bytes(row["response"]))
-            reused[row["source"], row["id"]] += 1
         told: Counter[Name] = Counter()
         first_told: set[Name] = set()
         for record in self._results:
@@ -207,10 +205,10 @@ class Judge:
             told[name] += 1
             if record.value not in allowed.get(name, set()):
                 self.verdict.found("differ", f"the result at {record.place} is not the outcome of {name}")
-            row = self._outcomes.get(name)
-            if row and record.value == bytes(row["response"]):
+            outcome = self._outcomes.get(name)
+            if outcome and record.value == bytes(outcome["response"]):
                 first_told.add(name)
-        sent = Counter(name for record in self._commands if (name := self._name(record)))
+        sent = Counter(one for record in self._commands if (one := self._name(record)))
         silent = (sent - told).total() + len(self._outcomes.keys() - first_told)
         if silent:
             self.verdict.found("unanswered", f"records without a result on the topic: {_some(sent - told)}", silent)
@@ -286,8 +284,9 @@ class Judge:
             if kind == "partner" and name in names:
                 status[subject] = name
             elif name == "registered" and content["actorrole"] != "integration":
-                if status.get(content["data"]["partner_id"]) in ("suspended", "terminated"):
-                    self.verdict.found("differ", f"event {row['notification_id']}: registered for a suspended partner")
+                held = status.get(content["data"]["partner_id"], "active")
+                if held in ("suspended", "terminated"):
+                    self.verdict.found("differ", f"event {row['notification_id']}: registered for a {held} partner")
 
     def _one_partner_a_tax_id(self) -> None:
         holders: dict[tuple[str, str], str] = {}
@@ -396,8 +395,10 @@ _FRAMED: Final = (
         "command",
         "commands",
         ("source", "id"),
-        ("source", "id", "digest", "type", "subject", "actor", "actor_role", "actor_org", "on_behalf_of", "sent_time")
-        + ("outcome", "code", "response", "first_position", "last_position"),
+        (
+            *("source", "id", "digest", "type", "subject", "actor", "actor_role", "actor_org", "on_behalf_of"),
+            *("sent_time", "outcome", "code", "response", "first_position", "last_position"),
+        ),
     ),
     ("reused", "reused_ids", _PLACE, (*_PLACE, "source", "id", "actor", "response")),
     ("dead", "dead_letters", _PLACE, (*_PLACE, "code", "sentence", "source", "id", "sealed", "key_id")),
@@ -417,7 +418,7 @@ def _digest(last: bytes, commit: Row, events: Iterable[Row], rest: Mapping[str, 
         frame("event", event["notification_id"], event["originator_id"], event["originator_version"])
         frame(event["topic"], event["state"])
     for kind, table, key, columns in _FRAMED:
-        for row in sorted(rest[table], key=lambda row: tuple(row[name] for name in key)):  # noqa: B023
+        for row in sorted(rest[table], key=lambda row: tuple(row[name] for name in key)):
             frame(kind, *(row[name] for name in columns))
     return digest.digest()
 

@@ -1,8 +1,8 @@
 """Who is killed when: every kind equally often, in an order and after delays that the seed fixes, with work in flight.
 
 A kill counts only if it caught its victim at work. Half of them come at a moment that is looked for: the victim is
-stopped, looked at, and killed if it has something begun. The other half come at a gate: a lock that the judge holds keeps
-the victim at the last step before its commit, or between one commit and the next.
+stopped, looked at, and killed if it has begun something. The other half come at a gate: a lock held from here keeps the
+victim at the last step before its commit, or between one commit and the next.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The load: bursts of commands as senders send them, mistakes included, and a sender that survives the broker's death."""
+"""The load: bursts of commands as senders send them, mistakes included, and a sender that outlives the broker."""
 
 import json
 import random
@@ -92,7 +92,9 @@ class _Live:
             for _ in range(8):
                 self._join()
         while len(self._waiting) < amount:
-            self._chance.choice((self._turmoil, self._turmoil, self._rivals, self._same_tax_id, self._offer, self._end))()
+            self._chance.choice(
+                (self._turmoil, self._turmoil, self._rivals, self._same_tax_id, self._offer, self._end)
+            )()
         return [self._waiting.popleft() for _ in range(amount)]
 
     def _say(self, kind: str, subject: UUID, actor: Actor = MANAGER, /, **data: Any) -> None:

@@ -1,7 +1,7 @@
 """The ways in which the product is broken on purpose, each by a patch of what it stands on.
 
-The chaos must catch every one of them, or it proves nothing. Patched is what is unlikely to move: the clients of Kafka and
-PostgreSQL, and the store's one door to write.
+The chaos must catch every one of them, or it proves nothing. Patched is what is unlikely to move: the clients of Kafka
+and PostgreSQL, and the store's one door to write.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,13 +9,19 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, Final
 
+import psycopg
+import psycopg2
+import psycopg2.extensions
+from kafka import KafkaConsumer
+
+from prm_es.store.locks import Lock
+from prm_es.store.store import Batch
+
 Bite = Callable[[], None]
 
 
 def ack_early(bite: Bite) -> None:
     """The handler acknowledges records as soon as it has them."""
-    from kafka import KafkaConsumer
-
     poll = KafkaConsumer.poll
 
     @wraps(poll)
@@ -31,8 +37,6 @@ def ack_early(bite: Bite) -> None:
 
 def blind_publisher(bite: Bite) -> None:
     """The publisher believes its own notes and sees nothing of what the topics hold."""
-    from kafka import KafkaConsumer
-
     poll = KafkaConsumer.poll
 
     @wraps(poll)
@@ -46,8 +50,6 @@ def blind_publisher(bite: Bite) -> None:
 
 def no_checkpoint_lock(bite: Bite) -> None:
     """The projector reads its checkpoints without locking them."""
-    import psycopg2
-    import psycopg2.extensions
 
     class Unlocked(psycopg2.extensions.cursor):
         def execute(self, query: Any, vars: Any = None) -> Any:  # noqa: A002
@@ -68,8 +70,6 @@ def no_checkpoint_lock(bite: Bite) -> None:
 
 def no_dedup(bite: Bite) -> None:
     """The handler decides a command that it knows as if it were new; its outcome row stays the first."""
-    from prm_es.store.store import Batch
-
     outcomes, write = Batch.outcomes, Batch.write
 
     @wraps(outcomes)
@@ -89,18 +89,13 @@ def no_dedup(bite: Bite) -> None:
 
 def decide_before_lock(bite: Bite) -> None:
     """The handler loads and decides first, and takes the append lock to number and write."""
-    import psycopg
-
-    from prm_es.store.locks import Lock
-    from prm_es.store.store import Batch
-
     statement = "SELECT pg_advisory_xact_lock(%s, %s)"
     execute, write = psycopg.Connection.execute, Batch.write
     skipped: dict[str, Any] = {}
 
     @wraps(execute)
     def unlocked(self: Any, query: Any, params: Any = None, **named: Any) -> Any:
-        if query == statement and params[1] == Lock.APPEND:
+        if isinstance(query, str) and "pg_advisory_xact_lock" in query and params[1] == Lock.APPEND:
             skipped["keys"] = params
             return execute(self, "SELECT 1")
         return execute(self, query, params, **named)
@@ -108,7 +103,7 @@ def decide_before_lock(bite: Bite) -> None:
     @wraps(write)
     def late(self: Any, writes: Any) -> Any:
         execute(self._connection, statement, skipped["keys"])
-        row = execute(
+        row: Any = execute(
             self._connection,
             "SELECT number, last_position AS position, digest, greatest(clock_timestamp(), recorded_at) AS at"
             " FROM commits ORDER BY number DESC LIMIT 1",

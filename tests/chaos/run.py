@@ -16,8 +16,12 @@ from tests.chaos.load import Load, Sender
 from tests.chaos.stack import Stack
 
 SETTLE_S: Final = 120.0
+MUTANT_SETTLE_S: Final = 40.0
 STILL_S: Final = 1.0
 TIMES: Final = 5  # kills of each kind in twenty rounds
+TRIES: Final = 3  # of a kill that caught nothing in flight
+
+Say = Callable[[str], None]
 
 
 class Unproven(Exception):  # noqa: N818
@@ -37,16 +41,21 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do: the kinds of victims of each round, how many records a burst has, how it is all to be judged."""
+    """What to do.
+
+    `hands` are the victims of each round, `burst` how many records come at once, `live` how many of them are of what
+    happens now, `gate` whether to kill at a gate (None: by chance), `after` the bursts behind the last kill.
+    """
 
     seed: int
     hands: Sequence[Sequence[str]]
     burst: int = 200
     live: float = 0.3
     gate: bool | None = None
+    after: int = 2
     settle_s: float = SETTLE_S
+    tries: int = TRIES
     restart: bool = True
-    after: int = 2  # bursts behind the last kill
 
 
 def plan(seed: int, rounds: int) -> Plan:
@@ -62,76 +71,78 @@ def short(seed: int) -> Plan:
     return Plan(seed, [kinds], restart=False)
 
 
+_AIMS: Final = {
+    "ack-early": Plan(0, [["handle", "handle-2"] * 2], gate=True),
+    "no-checkpoint-lock": Plan(0, [[PAUSED] * 6]),
+    "blind-publisher": Plan(0, [["publisher"] * 3], gate=True),
+    "no-dedup": Plan(0, [["handle", "handle-2"]]),
+    "decide-before-lock": Plan(0, [["handle", "handle-2"]], live=0.9, after=12),
+}
+
+
 def mutated(seed: int, mutant: str) -> Plan:
     """Plan a run that aims at what the mutant breaks; it may never settle, and is judged all the same."""
-    kinds: dict[str, list[str]] = {
-        "ack-early": ["handle", "handle-2"] * 2,
-        "no-checkpoint-lock": [PAUSED] * 6,
-        "blind-publisher": ["publisher"] * 3,
-        "no-dedup": ["handle", "handle-2"],
-        "decide-before-lock": ["handle", "handle-2"],
-    }
-    gates = {"ack-early", "blind-publisher"}
-    live = 0.9 if mutant == "decide-before-lock" else 0.3
-    after = 12 if mutant == "decide-before-lock" else 2
-    return Plan(seed, [kinds[mutant]], 400, live, mutant in gates or None, settle_s=40, restart=False, after=after)
+    aim = _AIMS[mutant]
+    return Plan(seed, aim.hands, 400, aim.live, aim.gate, aim.after, MUTANT_SETTLE_S, tries=1, restart=False)
 
 
-def run(folder: Path, todo: Plan, say: Callable[[str], None], mutant: str | None = None) -> Outcome:
+def run(folder: Path, todo: Plan, say: Say, mutant: str | None = None) -> Outcome:
     """Run it; raises Unproven if a mutant did not bite."""
-    outcome = Outcome()
-    load = Load(todo.seed)
     with Stack(folder / "data", mutant) as stack:
         stack.up()
         stack.start_extras()
-        sender = Sender(stack.settings)
+        sender, load = Sender(stack.settings), Load(todo.seed)
         killer = Killer(stack, sender, load, random.Random(f"kills {todo.seed}"), todo.burst, todo.live)
+        outcome = Outcome(killer.kills, killer.missed)
         try:
-            _rounds(stack, sender, killer, load, todo, outcome, say)
+            killer.send()
+            settle(stack, sender, todo.settle_s)
+            for number, hand in enumerate(todo.hands, 1):
+                _round(hand, stack, sender, killer, todo)
+                if number == len(todo.hands):
+                    _send_the_rest(sender, killer, load, todo)
+                settled = settle(stack, sender, todo.settle_s)
+                say(_note(outcome, f"round {number}, {', '.join(hand)}", killer.last, settled, stack))
         finally:
             sender.close()
-        outcome.kills, outcome.missed = killer.kills, killer.missed
         _prove(stack, mutant)
         stack.down()
-        outcome.verdict = _judged(stack, sender, outcome.verdict)
+        _judge(stack, sender, outcome.verdict)
         if todo.restart:
             _restart(stack, outcome.verdict)
     return outcome
 
 
-def _rounds(
-    stack: Stack,
-    sender: Sender,
-    killer: Killer,
-    load: Load,
-    todo: Plan,
-    outcome: Outcome,
-    say: Callable[[str], None],
-) -> None:
-    killer.send()
-    settle(stack, sender, todo.settle_s)
-    for number, hand in enumerate(todo.hands, 1):
-        began = time.monotonic()
-        for kind in hand:
-            if not killer.kill(kind, gate=todo.gate) and not todo.settle_s < SETTLE_S:
-                settle(stack, sender, todo.settle_s)
-                killer.kill(kind, gate=todo.gate)
-        if number == len(todo.hands):
-            for _ in range(todo.after):
-                killer.send()
-                time.sleep(0.1)
-            sender.give(load.rest())
-        settled = settle(stack, sender, todo.settle_s)
-        if not settled:
-            outcome.verdict.found("unanswered", f"round {number} did not settle: {stack.status()}", 0)
-        elif killer.last and settled - killer.last > outcome.recovery:
-            outcome.recovery, outcome.slowest = settled - killer.last, f"round {number}, {hand[-1]}"
-        took = time.monotonic() - began
-        say(f"round {number}: {', '.join(hand)}; {took:.0f} s, caught up {(settled or 0) - killer.last:.1f} s after the last")
+def _round(hand: Sequence[str], stack: Stack, sender: Sender, killer: Killer, todo: Plan) -> None:
+    for kind in hand:
+        for _ in range(todo.tries):
+            if killer.kill(kind, gate=todo.gate):
+                break
+            settle(stack, sender, todo.settle_s)
+
+
+def _note(outcome: Outcome, what: str, killed: float, settled: float | None, stack: Stack) -> str:
+    """Take how long it was from the last kill until everything had caught up, and say so."""
+    if settled is None:
+        status = stack.status()
+        behind = status.as_json() if status else "a server is away"
+        outcome.verdict.found("unanswered", f"{what}: not settled in time: {behind}")
+        return f"{what}: not settled in time"
+    recovery = max(0.0, settled - killed) if killed else 0.0
+    if recovery > outcome.recovery:
+        outcome.recovery, outcome.slowest = recovery, what
+    return f"{what}: caught up {recovery:.1f} s after the last kill"
+
+
+def _send_the_rest(sender: Sender, killer: Killer, load: Load, todo: Plan) -> None:
+    for _ in range(todo.after):
+        killer.send()
+        time.sleep(0.1)
+    sender.give(load.rest())
 
 
 def settle(stack: Stack, sender: Sender | None, patience: float) -> float | None:
-    """Wait until all is answered and caught up, and stays so; gives the time since when, or None if it took too long."""
+    """Wait until all is answered and caught up, and stays so; gives since when, or None if it took too long."""
     deadline = time.monotonic() + patience
     since, head = 0.0, -1
     while time.monotonic() < deadline:
@@ -151,23 +162,20 @@ def _prove(stack: Stack, mutant: str | None) -> None:
     if gone.exists():
         raise Unproven(f"{mutant} has nothing to break any more:\n{gone.read_text()}")
     if mutant and not (stack.marks / mutant).exists():
-        raise Unproven(f"{mutant} was never used")
+        raise Unproven(f"{mutant}: its broken part was never used")
 
 
-def _judged(stack: Stack, sender: Sender, before: Verdict) -> Verdict:
+def _judge(stack: Stack, sender: Sender, verdict: Verdict) -> None:
     """Judge while the servers run and no worker does."""
     client = stack.settings.kafka_client
     with Supervisor(stack.settings_of_servers(), migrate=_nothing, topics=_nothing, workers=()) as servers:
         servers.start()
         given = Given({content: one.name for content, one in sender.contents.items()}, set(sender.sent))
-        verdict = Judge(stack.rows, client, stack.settings.prefix, given).judge()
+        Judge(stack.rows, client, stack.settings.prefix, given, verdict).judge()
         for group, topics in stack.groups().items():
             if amount := judging.left(client, group, topics):
                 verdict.found("doubled", f"{group} would be given {amount} records again", amount)
         stack.forget()
-    verdict.counts += before.counts
-    verdict.told[:0] = before.told
-    return verdict
 
 
 def _nothing(_settings: object) -> None:
@@ -180,29 +188,32 @@ def _restart(stack: Stack, verdict: Verdict) -> None:
     Then the product compares what it holds with its own fold, tables that the judge leaves out included.
     """
     counts = []
-    for _ in range(2):
+    for look in range(2):
         stack.up()
         if settle(stack, None, SETTLE_S) is None:
-            verdict.found("unanswered", f"it did not settle after a clean stop: {stack.status()}", 0)
+            verdict.found("unanswered", f"it did not settle after a clean stop: {stack.status()}")
             return
         counts.append(_amounts(stack))
-        if len(counts) == 1:
+        if look:
             reconciled = stack.cli("reconcile", check=False)
             if reconciled.returncode:
                 verdict.found("differ", f"reconcile: {reconciled.stdout[-1500:]}{reconciled.stderr[-1500:]}")
         stack.down()
-    for what in counts[0]:
-        rows, records = (after - before for before, after in zip(counts[0][what], counts[1][what], strict=True))
-        if rows != records:
-            verdict.found("doubled", f"{what}: {rows} rows and {records} records are new after a clean stop", records - rows)
+    before, after = counts
+    for what, (rows, records) in after.items():
+        new_rows, new_records = rows - before[what][0], records - before[what][1]
+        if new_rows != new_records:
+            verdict.found("doubled", f"{what}: {new_records} records for {new_rows} rows since a clean stop")
 
 
 def _amounts(stack: Stack) -> dict[str, tuple[int, int]]:
     """Count rows of the store, and the records that they lead to."""
     settings, client = stack.settings, stack.settings.kafka_client
-    pairs = {
-        "commands": ("SELECT (SELECT count(*) FROM commands) + (SELECT count(*) FROM reused_ids) AS n", [settings.results_topic]),
+    told = {
+        "commands": ("SELECT count(*) AS n FROM commands", [settings.results_topic]),
         "dead letters": ("SELECT count(*) AS n FROM dead_letters", [settings.dead_letters_topic]),
         "events": ("SELECT count(*) AS n FROM events", settings.event_topics),
     }
-    return {what: (stack.rows(query)[0]["n"], len(judging.read(client, names))) for what, (query, names) in pairs.items()}
+    return {
+        what: (stack.rows(query)[0]["n"], len(judging.read(client, names))) for what, (query, names) in told.items()
+    }

@@ -1,4 +1,4 @@
-"""What is killed: a real `prm-es up --detach`, and beside it a second handler, second projectors, a second publisher."""
+"""What is killed: a real `prm-es up --detach`, and beside it a second handler, publisher and projectors."""
 
 import os
 import signal
@@ -52,6 +52,7 @@ def until(look: Callable[[], Any], what: str, seconds: float = 60.0, pause: floa
 def environment(mutant: str | None, marks: Path) -> dict[str, str]:
     """Give the environment of what is killed; a mutant's patch comes by way of the Python path."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("PRM_", "CHAOS_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # or every start would compile the whole product anew
     kept |= {name: os.environ[name] for name in ("PRM_CACHE", "PRM_MAVEN", "PRM_KAFKA_JARS") if name in os.environ}
     path = [str(Path(prm_es.__file__).parents[1])]
     if mutant:
@@ -124,7 +125,9 @@ class Stack:
         argv = [sys.executable, "-m", "prm_es", *arguments, "--data", str(self.data)]
         done = subprocess.run(argv, env=self._env, capture_output=True, text=True, timeout=timeout, check=False)
         if check and done.returncode:
-            raise RuntimeError(f"prm-es {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+            raise RuntimeError(
+                f"prm-es {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
         return done
 
     def up(self) -> None:
@@ -132,7 +135,10 @@ class Stack:
         self.cli("up", "--detach")
         self.forget()
         found = settings_for(self.data, Settings(data=self.data))
-        if self._settings is not None and (found.kafka, found.postgres) != (self._settings.kafka, self._settings.postgres):
+        if self._settings is not None and (found.kafka, found.postgres) != (
+            self._settings.kafka,
+            self._settings.postgres,
+        ):
             raise RuntimeError("the servers came back at another address")
         self._settings = found
 
@@ -229,8 +235,8 @@ class Stack:
         except psutil.Error:
             return []
         return self.rows(
-            "SELECT pid, query, wait_event_type = 'Lock' AS waits, xact_start IS NOT NULL AS inside, ARRAY("
-            "SELECT l.objid::int FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.granted) AS locks"
+            "SELECT pid, wait_event_type = 'Lock' AS waits, xact_start IS NOT NULL AS inside, ARRAY(SELECT l.objid::int"
+            " FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.granted) AS locks"
             " FROM pg_stat_activity a WHERE client_port = ANY(%s)",
             list(ports),
         )
@@ -247,5 +253,3 @@ def stands_still(pid: int) -> bool:
         return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return True
-
-

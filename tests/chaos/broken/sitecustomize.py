@@ -1,7 +1,7 @@
 """Breaks a worker on purpose: Python imports this module at its start when the chaos has put its folder on the path.
 
-The mutant is named by CHAOS_MUTANT. The first time that a broken part is used it leaves a mark in the folder
-CHAOS_MARKS; a patch whose target is gone leaves the mark `gone` and ends the process, so that it cannot pass for caught.
+The mutant is named by CHAOS_MUTANT. Whenever its broken part is used it leaves a mark in the folder CHAOS_MARKS; a
+patch whose target is gone leaves the mark `gone` and ends the process, so that it cannot pass for caught.
 """
 
 import os
@@ -24,10 +24,10 @@ def _break() -> None:
         return
     marks = Path(os.environ["CHAOS_MARKS"])
     try:
-        from tests.chaos.mutants import MUTANTS
+        from tests.chaos.mutants import MUTANTS  # noqa: PLC0415 - only in the workers that it breaks
 
-        MUTANTS[mutant](lambda: (marks / mutant).touch())
-    except BaseException:
+        MUTANTS[mutant]((marks / mutant).touch)
+    except BaseException:  # noqa: BLE001
         (marks / "gone").write_text(traceback.format_exc())
         os._exit(70)
 
