@@ -36,6 +36,7 @@ log = structlog.get_logger()
 BATCH: Final = 500
 WITHIN_S: Final = 0.01
 IDLE_CHECK_S: Final = 2.0
+STOP_S: Final = 5.0
 
 
 class _Consumer(driver.Consumer):
@@ -46,6 +47,9 @@ class _Consumer(driver.Consumer):
 
 
 driver.Transport.Consumer = _Consumer
+# While the broker is away, the consumer's thread may end without saying so; Faust would wait a minute for its word, and
+# the process would neither work nor end.
+driver.AIOKafkaConsumerThread.shutdown_timeout = STOP_S
 
 
 def group(settings: Settings, models: Sequence[ReadModel]) -> str:
