@@ -11,6 +11,7 @@ mode.loop.use("uvloop")  # before faust is imported; a quarter less CPU a messag
 import asyncio  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from concurrent.futures import ThreadPoolExecutor  # noqa: E402
+from contextlib import suppress  # noqa: E402
 from pathlib import Path  # noqa: E402
 from ssl import create_default_context  # noqa: E402
 from tempfile import gettempdir  # noqa: E402
@@ -39,17 +40,30 @@ IDLE_CHECK_S: Final = 2.0
 STOP_S: Final = 5.0
 
 
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """aiokafka's close may end as cancelled while the broker is away.
+
+    The thread would then die without a word, Faust wait a minute for it, and the process neither work nor end.
+    """
+
+    shutdown_timeout = STOP_S
+
+    async def on_thread_stop(self) -> None:
+        with suppress(asyncio.CancelledError):
+            await super().on_thread_stop()
+
+
 class _Consumer(driver.Consumer):
     """Faust counts the record after a transaction marker as part of the gap; its committed offsets then stall."""
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:  # noqa: ANN401
         await super()._add_gap(tp, offset_from, offset_to - 1)
 
+    def _new_consumer_thread(self) -> Any:  # noqa: ANN401
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
 
 driver.Transport.Consumer = _Consumer
-# While the broker is away, the consumer's thread may end without saying so; Faust would wait a minute for its word, and
-# the process would neither work nor end.
-driver.AIOKafkaConsumerThread.shutdown_timeout = STOP_S
 
 
 def group(settings: Settings, models: Sequence[ReadModel]) -> str:
