@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from threading import Thread
@@ -9,7 +11,7 @@ from threading import Thread
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from prm_es.consumers import projector
+from prm_es.consumers import projector, runtime
 from prm_es.projections.pipeline import MODEL
 from prm_es.settings import Settings
 
@@ -52,3 +54,24 @@ def test_a_projector_ends_although_the_closing_of_its_consumer_was_cancelled() -
         return time.monotonic() - began
 
     assert asyncio.new_event_loop().run_until_complete(start_and_stop()) < ENDS_WITHIN_S
+
+
+def test_a_projector_that_hangs_on_its_way_out_ends_all_the_same() -> None:
+    done = subprocess.run([sys.executable, "-c", _STUCK], timeout=60, check=False, capture_output=True, text=True)
+    assert done.returncode == runtime.UNAVAILABLE, done.stderr
+    assert "projector.stuck" in done.stdout + done.stderr
+
+
+_STUCK = """
+import asyncio
+from prm_es.consumers import projector
+from prm_es.projections.pipeline import MODEL
+from prm_es.settings import Settings
+
+class Stuck(projector.faust.Service):
+    async def on_stop(self):
+        await asyncio.sleep(1000)
+
+app = projector._app(Settings(kafka="127.0.0.1:1"), [MODEL])
+projector._Worker(app, Stuck(), quiet=True, redirect_stdouts=False, override_logging=False).execute_from_commandline()
+"""

@@ -9,6 +9,7 @@ import mode.loop
 mode.loop.use("uvloop")  # before faust is imported; a quarter less CPU a message
 
 import asyncio  # noqa: E402
+import os  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from concurrent.futures import ThreadPoolExecutor  # noqa: E402
 from contextlib import suppress  # noqa: E402
@@ -16,6 +17,7 @@ from pathlib import Path  # noqa: E402
 from ssl import create_default_context  # noqa: E402
 from tempfile import gettempdir  # noqa: E402
 from threading import Event as StopEvent  # noqa: E402
+from threading import Timer  # noqa: E402
 from typing import Any, Final, NoReturn  # noqa: E402
 
 import faust  # noqa: E402
@@ -26,6 +28,7 @@ from kafka.errors import KafkaError  # noqa: E402
 from kafka.structs import OffsetAndMetadata  # noqa: E402
 from mode import CrashingSupervisor  # noqa: E402
 
+from prm_es.consumers.runtime import UNAVAILABLE  # noqa: E402
 from prm_es.errors import ForeignHistory  # noqa: E402
 from prm_es.messages import read_event  # noqa: E402
 from prm_es.projections.base import ReadModel  # noqa: E402
@@ -38,6 +41,7 @@ BATCH: Final = 500
 WITHIN_S: Final = 0.01
 IDLE_CHECK_S: Final = 2.0
 STOP_S: Final = 5.0
+END_S: Final = 10.0  # below a supervisor's patience
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -152,9 +156,27 @@ def _follow(
     topic = app.topic(*topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
     app.agent(topic, concurrency=1, supervisor_strategy=CrashingSupervisor)(project)
     app.timer(interval=IDLE_CHECK_S)(look_for_missing_tails)
-    worker = faust.Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
+    worker = _Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
     log.info("projector.active", models=[model.name for model in models])
     worker.execute_from_commandline()
+
+
+class _Worker(faust.Worker):
+    """Ends within seconds, whatever hangs: Faust may wait for ever for a commit of a group that it is no member of.
+
+    Nothing that counts is done on the way out; the next process goes on from the checkpoints.
+    """
+
+    async def stop(self) -> None:
+        end = Timer(END_S, _end)
+        end.daemon = True
+        end.start()
+        await super().stop()
+
+
+def _end() -> None:
+    log.error("projector.stuck", reason=f"it did not end within {END_S:.0f} s")
+    os._exit(UNAVAILABLE)
 
 
 class _Hosted:
