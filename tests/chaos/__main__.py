@@ -81,6 +81,8 @@ def _tell(outcome: Outcome, most: int = 20) -> None:
     console.print(f"judged: {outcome.verdict.commands} commands, {outcome.verdict.rows} rows of read models")
     if outcome.missed:
         console.print(f"not counted, no work in flight: {dict(outcome.missed)}")
+    if outcome.verdict.by_rule:
+        console.print("broken: " + ", ".join(f"{rule} {n}" for rule, n in outcome.verdict.by_rule.items()))
     for sentence in outcome.verdict.told[:most]:
         console.print(f"  {sentence[:400]}")
     if len(outcome.verdict.told) > most:

@@ -37,9 +37,12 @@ class Verdict:
     rows: int = 0  # of read models, that were compared
     counts: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
+    rule: str = "settles"
+    by_rule: Counter[str] = field(default_factory=Counter)
 
     def found(self, word: str, sentence: str, amount: int = 1) -> None:
         self.counts[word] += amount
+        self.by_rule[self.rule] += amount
         self.told.append(f"{word}: {sentence}")
 
     def compare(self, what: str, there: Counter[Any], wanted: Counter[Any]) -> None:
@@ -146,6 +149,7 @@ class Judge:
             self._nothing_is_parked,
             self._read_models,
         ):
+            self.verdict.rule = rule.__name__.strip("_").replace("_", " ")
             rule()
 
     # Commands and answers

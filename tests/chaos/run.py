@@ -172,6 +172,7 @@ def _judge(stack: Stack, sender: Sender, verdict: Verdict) -> None:
         servers.start()
         given = Given({content: one.name for content, one in sender.contents.items()}, set(sender.sent))
         Judge(stack.rows, client, stack.settings.prefix, given, verdict).judge()
+        verdict.rule = "a restart redelivers nothing"
         for group, topics in stack.groups().items():
             if amount := judging.left(client, group, topics):
                 verdict.found("doubled", f"{group} would be given {amount} records again", amount)
