@@ -13,6 +13,7 @@ import secrets
 import signal
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
@@ -48,6 +49,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="prm-es-chaos-") as folder:
         outcome = run(Path(folder), todo, console.print)
     _tell(outcome)
+    wanted = Counter(kind for hand in todo.hands for kind in hand)
+    if lacking := wanted - outcome.kills:
+        console.print(f"too few kills: {dict(lacking)}; who is never caught at work may hang, see its log")
     caught = [mutant for mutant in MUTANTS if _caught_or_not(seed, mutant)] if given.mutants else []
     counts = " ".join(f"{word}={outcome.verdict.counts[word]}" for word in WORDS)
     sys.stdout.write(
@@ -55,7 +59,7 @@ def main() -> int:
         f" commands={outcome.verdict.commands} {counts} max_recovery_s={outcome.recovery:.1f}"
         + (f" mutants_caught={len(caught)}/{len(MUTANTS)}\n" if given.mutants else "\n")
     )
-    return 0 if outcome.verdict.well and (not given.mutants or len(caught) == len(MUTANTS)) else 1
+    return 0 if outcome.verdict.well and not lacking and (not given.mutants or len(caught) == len(MUTANTS)) else 1
 
 
 def _caught(seed: int, mutant: str) -> bool:
