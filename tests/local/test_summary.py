@@ -8,6 +8,7 @@ from rich.console import Console
 from tests.local.printed import COMMITTED, stable
 from tests.projections.ordered import service
 from tests.support import rows
+from tests.upstream.ordering import rounds
 from tests.workers import append, write
 
 from kpis import FIGURES, kpis_differ
@@ -16,7 +17,6 @@ from prm_es.local.summary import SECTIONS, WIDTH, print_summary
 from prm_es.projections.registry import ORDERED, READ_MODELS
 from prm_es.settings import Settings
 from prm_es.upstream.demo import world
-from prm_es.upstream.levels import levels
 from prm_es.upstream.lines import outgoing
 
 
@@ -28,7 +28,7 @@ def tell(settings: Settings, until: date, *, backwards: bool = False) -> None:
     made = world(1, until)
     commands = made.told()
     with service(settings) as prm:
-        for level in levels([outgoing(command).node for command in commands]):
+        for level in rounds([outgoing(command).node for command in commands]):
             chosen = [commands[place] for place in level]
             write(settings, sorted(chosen, key=lambda one: one.subject, reverse=True) if backwards else chosen)
             prm.settle(late_too=False)

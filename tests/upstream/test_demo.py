@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from random import Random
 from uuid import UUID
 
 import orjson
@@ -18,10 +19,10 @@ from prm_es.aggregates.partner import Partner
 from prm_es.messages import Envelope, Role
 from prm_es.upstream.demo import scenario, world
 from prm_es.upstream.demo.world import World
-from prm_es.upstream.levels import levels
 from prm_es.upstream.lines import outgoing
 
 from .folding import Fold
+from .ordering import by_chance, rounds
 
 UNTIL = date(2026, 6, 30)
 END = datetime(2026, 6, 30, tzinfo=UTC)
@@ -52,11 +53,11 @@ def commands(made: World) -> list[Envelope]:
 
 @pytest.fixture(scope="module")
 def decided(commands: list[Envelope]) -> Fold:
-    return Fold().take(commands[place] for level in _levels(commands) for place in level)
+    return Fold().take(commands[place] for level in _rounds(commands) for place in level)
 
 
-def _levels(commands: list[Envelope]) -> list[list[int]]:
-    return levels([outgoing(command).node for command in commands])
+def _rounds(commands: list[Envelope]) -> list[list[int]]:
+    return rounds([outgoing(command).node for command in commands])
 
 
 def _registered(decided: Fold) -> dict[UUID, Registered]:
@@ -92,24 +93,24 @@ def test_all_of_it_lies_in_the_two_years_before_and_each_aggregate_moves_forward
 def test_what_is_refused_is_what_is_meant_and_partitions_change_nothing(seed: int, until: date) -> None:
     made = world(seed, until)
     commands = made.told()
-    order = _levels(commands)
+    order = _rounds(commands)
     forwards = Fold().take(commands[place] for level in order for place in level)
     assert {sent.id: refused.code for sent, refused in forwards.refused} == made.meant
     assert set(made.meant.values()) == MEANT
     assert 60 < len(made.meant) < len(commands) / 150
-    # Whatever the partitions: within a level, aggregates in another order have the same outcomes and events.
-    backwards = Fold()
-    for level in order:
-        backwards.take(sorted((commands[place] for place in level), key=lambda one: one.subject, reverse=True))
-    assert {sent.id: refused.code for sent, refused in backwards.refused} == made.meant
-    assert backwards.events == forwards.events
+    # Whatever the partitions and the handlers' pace: decided in any order that the schedule allows, they are the same.
+    for chance in range(3):
+        nodes = [outgoing(command).node for command in commands]
+        mixed = Fold().take(commands[place] for place in by_chance(nodes, Random(chance), window=5_000))
+        assert {sent.id: refused.code for sent, refused in mixed.refused} == made.meant
+        assert mixed.events == forwards.events
     assert len(order) < 25
 
 
 def test_without_the_causes_rivals_would_be_decided_by_chance(made: World, commands: list[Envelope]) -> None:
     nodes = [outgoing(command).node._replace(cause=None) for command in commands]
     mixed = Fold()
-    for level in levels(nodes):
+    for level in rounds(nodes):
         mixed.take(sorted((commands[place] for place in level), key=lambda one: one.subject, reverse=True))
     assert {sent.id: refused.code for sent, refused in mixed.refused} != made.meant
 

@@ -12,7 +12,7 @@ from prm_es.aggregates import catalogue
 from prm_es.errors import Poison, Usage
 from prm_es.messages import STRUCTURED, Envelope, Headers, binary_command, read_command, structured_command
 from prm_es.settings import AGGREGATES
-from prm_es.upstream.levels import Node
+from prm_es.upstream.schedule import Node
 
 MAX_BYTES: Final = 1_000_000  # below what a broker takes by default, headers included
 _SHOWN: Final = 50

@@ -4,7 +4,7 @@ A command is answered when a result names its source and id, or when a dead lett
 command lies. Nothing is committed to Kafka: each sender reads on from where the topics ended when it began.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Any, Final, Literal, Self
@@ -150,6 +150,7 @@ class Report:
 @dataclass
 class _Waiting:
     record: Outgoing
+    numbers: list[int]
     places: list[Place]
 
 
@@ -158,33 +159,37 @@ class Ledger:
 
     def __init__(self, on_refusal: OnRefusal | None = None) -> None:
         self.report = Report()
+        self.expected = 0  # records whose outcome is waited for
         self._on_refusal = on_refusal or self.report.refusals.append
         self._by_name: dict[tuple[str, str], _Waiting] = {}
         self._by_place: dict[Place, _Waiting] = {}
 
-    def expect(self, record: Outgoing, place: Place) -> None:
-        """Wait for the outcome of a record that lies at this place; one sent twice is answered together."""
+    def expect(self, number: int, record: Outgoing, place: Place) -> None:
+        """Wait for the outcome of the sender's record of this number, at this place; sent twice, answered together."""
         waiting = self._by_name.get(record.name) if record.name else None
         if waiting is None:
-            waiting = _Waiting(record, [])
+            waiting = _Waiting(record, [], [])
             if record.name:
                 self._by_name[record.name] = waiting
+        waiting.numbers.append(number)
         waiting.places.append(place)
         self._by_place[place] = waiting
+        self.expected += 1
         self.report.unanswered += 1
 
-    def take(self, answer: Answer) -> bool:
-        """Book an answer; false if nobody here waits for it, as for another sender's or a repeated one."""
+    def take(self, answer: Answer) -> Sequence[int]:
+        """Book an answer and give the numbers it answers: none for another sender's or a repeated one."""
         waiting = self._by_place.get(answer.place) if answer.place else None
         if waiting is None and answer.name:
             waiting = self._by_name.get(answer.name)
         if waiting is None:
-            return False
+            return ()
         self._forget(waiting)
-        count = len(waiting.places)
+        count = len(waiting.numbers)
+        self.expected -= count
         self.report.unanswered -= count
         self._count(waiting.record, answer, count)
-        return True
+        return waiting.numbers
 
     def book(self, record: Outgoing, response: bytes) -> None:
         """Book the outcome that a record's command has from before, as the service wrote it."""

@@ -1,4 +1,4 @@
-"""Commands go out in bulk: level by level, with a sliding window of unanswered ones."""
+"""Commands go out in bulk: each when those it depends on are answered, with a sliding window of unanswered ones."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +16,10 @@ from prm_es.errors import Unavailable, Usage
 from prm_es.messages import Envelope
 from prm_es.settings import Settings
 from prm_es.store.store import Store
-from prm_es.upstream.levels import levels
 from prm_es.upstream.lines import Outgoing, outgoing
 from prm_es.upstream.progress import OnProgress, silent
 from prm_es.upstream.results import Ledger, OnRefusal, Place, Report, ResultReader
+from prm_es.upstream.schedule import Schedule
 
 CHUNK: Final = 1_000
 WINDOW: Final = 20_000
@@ -42,25 +42,23 @@ def send(
     """Send commands so that each is decided after those it depends on; with `wait` until every one is answered.
 
     With `on_resume`, those that the store has answered before with the same content are not sent again: their first
-    outcome is counted, and the callback is told how many they are, and of how many. Without `wait` the commands of the
-    last level may be unanswered on return. Refusals go to `on_refusal`, or into the report. Raises Unavailable if Kafka
-    is away or no outcome came for `timeout` seconds, and Usage, before anything is sent, for a command whose type names
-    no aggregate.
+    outcome is counted, and the callback is told how many they are, and of how many. Without `wait` those commands that
+    no other waits for may be unanswered on return. Refusals go to `on_refusal`, or into the report. Raises Unavailable
+    if Kafka is away or no outcome came for `timeout` seconds, and Usage, before anything is sent, for a command whose
+    type names no aggregate.
     """
     records = [command if isinstance(command, Outgoing) else outgoing(command) for command in commands]
     ledger = Ledger(on_refusal)
     if on_resume is not None:
         records = _not_answered(settings, records, ledger)
         on_resume(ledger.report.before, len(commands))
-    order = levels([record.node for record in records])
-    if not order:
+    if not records:
         return ledger.report
-    reader = ResultReader(settings) if wait or len(order) > 1 else None
+    schedule = Schedule([record.node for record in records])
+    reader = ResultReader(settings) if wait or any(map(schedule.awaited, range(len(records)))) else None
     try:
         with _producer(settings) as producer:
-            run = _Run(settings, producer, reader, ledger, timeout, on_progress)
-            for depth, level in enumerate(order):
-                run.level([records[place] for place in level], answered=wait or depth + 1 < len(order))
+            _Run(settings, producer, reader, ledger, timeout, on_progress).send(records, schedule, wait=wait)
     finally:
         if reader is not None:
             reader.close()
@@ -152,45 +150,54 @@ class _Run:
         self._ledger = ledger
         self._timeout = timeout
         self._on_progress = on_progress
+        self._last = monotonic()  # when something was sent or answered
 
-    def level(self, records: Sequence[Outgoing], *, answered: bool) -> None:
-        """Send the commands of a level, and with `answered` return only when all have their outcome."""
+    def send(self, records: Sequence[Outgoing], schedule: Schedule, *, wait: bool) -> None:
+        """Send the records as the schedule lets them; with `wait` return only when all have their outcome."""
         report = self._ledger.report
-        for start in range(0, len(records), CHUNK):
-            chunk = records[start : start + CHUNK]
-            places = self._publish(chunk)
-            report.sent += len(chunk)
-            if not answered:
-                report.unanswered += len(chunk)
-                self._on_progress(report.sent, report.answered)
-                continue
-            for record, place in zip(chunk, places, strict=True):
-                self._ledger.expect(record, place)
-            self._on_progress(report.sent, report.answered)
-            self._take(0)
-            self._until(WINDOW)
-        if answered:
-            self._until(0)
+        while schedule.left:
+            taken = schedule.take(min(CHUNK, WINDOW - self._ledger.expected))
+            if taken:
+                self._send(records, taken, schedule, wait=wait)
+            elif not self._take(schedule, _POLL_S):
+                self._check_time()
+        while wait and self._ledger.expected:
+            if not self._take(schedule, _POLL_S):
+                self._check_time()
+        self._on_progress(report.sent, report.answered)
 
-    def _until(self, most: int) -> None:
-        last = monotonic()
-        while self._ledger.report.unanswered > most:
-            if self._take(_POLL_S):
-                last = monotonic()
-            elif monotonic() - last > self._timeout:
-                report = self._ledger.report
-                raise Unavailable(
-                    f"no outcome for {self._timeout:g} s: {report.unanswered} of {report.sent} commands sent are"
-                    " unanswered; they stay in their topics, and the same ids may be sent again"
-                )
+    def _send(self, records: Sequence[Outgoing], taken: Sequence[int], schedule: Schedule, *, wait: bool) -> None:
+        report = self._ledger.report
+        written = self._publish([records[place] for place in taken])
+        report.sent += len(taken)
+        for place, where in zip(taken, written, strict=True):
+            if wait or schedule.awaited(place):
+                self._ledger.expect(place, records[place], where)
+            else:
+                report.unanswered += 1
+        self._last = monotonic()
+        self._on_progress(report.sent, report.answered)
+        self._take(schedule, 0)
 
-    def _take(self, timeout: float) -> int:
+    def _check_time(self) -> None:
+        if monotonic() - self._last > self._timeout:
+            report = self._ledger.report
+            raise Unavailable(
+                f"no outcome for {self._timeout:g} s: {report.unanswered} of {report.sent} commands sent are"
+                " unanswered; they stay in their topics, and the same ids may be sent again"
+            )
+
+    def _take(self, schedule: Schedule, timeout: float) -> bool:
+        """Read answers for so many seconds; tell whether any command got its outcome."""
         if self._reader is None:
-            return 0
-        taken = sum(self._ledger.take(answer) for answer in self._reader.poll(timeout))
+            return False
+        taken = [place for answer in self._reader.poll(timeout) for place in self._ledger.take(answer)]
+        for place in taken:
+            schedule.answered(place)
         if taken:
+            self._last = monotonic()
             self._on_progress(self._ledger.report.sent, self._ledger.report.answered)
-        return taken
+        return bool(taken)
 
 
 @contextmanager

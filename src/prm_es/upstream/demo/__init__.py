@@ -19,7 +19,7 @@ def scenario(seed: int, until: date) -> list[Envelope]:
     """Give the commands of the two years before a date, in order of business time.
 
     All are sent by an integration on behalf of who did it then; a few are mistakes that will be refused. What a command
-    depends on across aggregates it names, so whoever sends level by level gets the same outcomes every time.
+    depends on across aggregates it names, so whoever sends each after those it names gets the same outcomes every time.
     """
     return world(seed, until).told()
 

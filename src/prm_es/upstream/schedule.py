@@ -1,4 +1,4 @@
-"""In which order commands to different aggregates may be sent: level by level, pure.
+"""In which order commands to different aggregates may be sent, pure.
 
 Commands to one aggregate keep their order in Kafka, commands to different ones do not. So an aggregate whose commands
 name another one of the batch waits until all of that one's commands are answered; and a command whose `causationid`
@@ -6,9 +6,11 @@ names another command of the batch waits, with what follows it in its aggregate,
 """
 
 import re
+from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 
 _UUID: Final = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -38,28 +40,84 @@ def named(texts: Iterable[bytes]) -> set[str]:
     return {found.decode().lower() for text in texts for found in _UUID.findall(text)}
 
 
-def levels(commands: Sequence[Node]) -> list[list[int]]:
-    """Give the places of the commands, level by level; within a level they keep the order of the batch.
+class Schedule:
+    """Which commands may be sent now: each when those it depends on are answered, and in its aggregate's order.
 
-    A command's level is one more than the highest of the commands before it that it must wait for. Where they wait for
-    one another in a circle, the one that comes first in the batch goes first.
+    Of those that may go, the ones that stand first in the batch go first. Where they wait for one another in a circle,
+    the one that comes first in the batch goes first.
     """
-    causes = _causes(commands)
-    runs = _runs(commands, causes)
-    last = {run.subject: run for run in runs}
-    waits: dict[_Run, set[_Run]] = {run: set() for run in runs}
-    for place, (command, run) in enumerate(zip(commands, runs, strict=True)):
-        first = _Run(run.subject, 0)
-        waits[first] |= {last[name] for name in named(command.texts) if name in last and name != run.subject}
-        if run.number:
-            waits[run].add(_Run(run.subject, run.number - 1))
-        if place in causes:
-            waits[run].add(runs[causes[place]])
-    level = _depths(waits)
-    sent: dict[int, list[int]] = defaultdict(list)
-    for place, run in enumerate(runs):
-        sent[level[run]].append(place)
-    return [sent[depth] for depth in sorted(sent)]
+
+    def __init__(self, commands: Sequence[Node]) -> None:
+        causes = _causes(commands)
+        self._runs = _runs(commands, causes)
+        self._places: dict[_Run, list[int]] = defaultdict(list)
+        for place, run in enumerate(self._runs):
+            self._places[run].append(place)
+        after, answered = self._waits(commands, causes)
+        self._unanswered = {run: len(places) for run, places in self._places.items()}
+        self._missing = {run: len(others) + (run in after) for run, others in answered.items()}
+        self._next = {before: run for run, before in after.items()}
+        self._waiting: dict[_Run, list[_Run]] = defaultdict(list)
+        for run, others in answered.items():
+            for other in others:
+                self._waiting[other].append(run)
+        self._ready = [(self._places[run][0], run) for run, missing in self._missing.items() if not missing]
+        self._left = len(commands)
+        heapify(self._ready)
+
+    def _waits(
+        self, commands: Sequence[Node], causes: Mapping[int, int]
+    ) -> tuple[dict[_Run, _Run], dict[_Run, set[_Run]]]:
+        """Give of each run the one of its subject that must be sent before it, and those that must be answered."""
+        last = {run.subject: run for run in self._runs}
+        answered: dict[_Run, set[_Run]] = {run: set() for run in self._runs}
+        for place, (command, run) in enumerate(zip(commands, self._runs, strict=True)):
+            answered[_Run(run.subject, 0)] |= {
+                last[name] for name in named(command.texts) if name in last and name != run.subject
+            }
+            if place in causes:
+                answered[run].add(self._runs[causes[place]])
+        after = {run: _Run(run.subject, run.number - 1) for run in answered if run.number}
+        depth = _depths({run: others | ({after[run]} if run in after else set()) for run, others in answered.items()})
+        return after, {run: {it for it in others if depth[it] < depth[run]} for run, others in answered.items()}
+
+    @property
+    def left(self) -> int:
+        """Count the commands that were not given out yet."""
+        return self._left
+
+    def awaited(self, place: int) -> bool:
+        """Tell whether another command waits for the answer of this one."""
+        return self._runs[place] in self._waiting
+
+    def take(self, most: int) -> list[int]:
+        """Give the places of up to so many commands that may be sent now, in the order in which to send them."""
+        taken: list[int] = []
+        while self._ready and len(taken) < most:
+            start, run = heappop(self._ready)
+            places = self._places[run]
+            begin = bisect_left(places, start)
+            part = places[begin : begin + most - len(taken)]
+            taken += part
+            if begin + len(part) < len(places):
+                heappush(self._ready, (places[begin + len(part)], run))
+            elif run in self._next:
+                self._settle(self._next[run])
+        self._left -= len(taken)
+        return taken
+
+    def answered(self, place: int) -> None:
+        """Note that the command at this place has its outcome."""
+        run = self._runs[place]
+        self._unanswered[run] -= 1
+        if not self._unanswered[run]:
+            for waiting in self._waiting.get(run, ()):
+                self._settle(waiting)
+
+    def _settle(self, run: _Run) -> None:
+        self._missing[run] -= 1
+        if not self._missing[run]:
+            heappush(self._ready, (self._places[run][0], run))
 
 
 def _causes(commands: Sequence[Node]) -> dict[int, int]:
