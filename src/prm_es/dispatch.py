@@ -193,13 +193,13 @@ class _Round:
     def _load(self, fresh: Sequence[_Readable]) -> None:
         """Load what the batch needs, in one query each; a decision that needs more asks for it then."""
         self.space.load({one.sent.subject: _aggregate(one) for one in fresh})
-        self.space.look_ahead(self._needs(fresh), _organisations(fresh))
+        self.space.look_ahead(self._possible(fresh), _organisations(fresh))
 
-    def _needs(self, fresh: Iterable[_Readable]) -> Iterator[tuple[UUID, Needs]]:
+    def _possible(self, fresh: Iterable[_Readable]) -> Iterator[tuple[UUID, Command]]:
         for one in fresh:
             loaded = self.space.loaded[one.sent.subject]
             if isinstance(one.command, Command) and loaded.aggregate is _aggregate(one) and loaded.state is not None:
-                yield one.sent.subject, loaded.aggregate.needs(loaded.state, one.command)
+                yield one.sent.subject, one.command
 
     def _answer(self, one: _Readable | _Dead) -> Answer:
         if isinstance(one, _Dead):

@@ -12,11 +12,20 @@ from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
-import orjson
-
 from prm_es.aggregates import catalogue, lead, opportunity, policy
-from prm_es.aggregates.base import NONE, Aggregate, Claim, Event, Facts, LiveRegistration, Needs, UndecidedMatch
+from prm_es.aggregates.base import (
+    NONE,
+    Aggregate,
+    Claim,
+    Command,
+    Event,
+    Facts,
+    LiveRegistration,
+    Needs,
+    UndecidedMatch,
+)
 from prm_es.aggregates.lead import Lead
+from prm_es.aggregates.lead_messages import Convert
 from prm_es.aggregates.opportunity import Opportunity
 from prm_es.aggregates.partner import Partner, tax_keys_held
 from prm_es.aggregates.policy import Policy, PolicyLoaded
@@ -87,6 +96,7 @@ class Workspace:
     policies: Sequence[Policy] = ()
     tax_owners: dict[str, UUID | None] = field(default_factory=dict)
     held_before: dict[UUID, Held | None] = field(default_factory=dict)
+    held_known: dict[UUID, tuple[Any, Held | None]] = field(default_factory=dict)
     undo: list[tuple[Loaded, Aggregate, Any, int]] = field(default_factory=list)
     guards: KnownGuards = field(init=False)
 
@@ -97,29 +107,33 @@ class Workspace:
     # Aggregates
 
     def load(self, asked: Mapping[UUID, Aggregate]) -> None:
-        """Load these aggregates, the policies and the keys that sealing will ask for, in one query each."""
+        """Load these aggregates and the policies, in one query."""
         streams = self._since({*asked, policy.STREAM})
         self.policies = [_policy(event.data) for event in streams.get(policy.STREAM, [])]
         for subject, aggregate in asked.items():
             self._fold(aggregate, subject, streams.get(subject, []))
-        self.batch.load_keys(asked)
 
-    def look_ahead(self, asked: Iterable[tuple[UUID, Needs]], organisations: Iterable[UUID]) -> None:
+    def look_ahead(self, commands: Iterable[tuple[UUID, Command]], organisations: Iterable[UUID]) -> None:
         """Load what decisions on the aggregates as they are now will need, in one query each.
 
         What a decision needs beyond it, because the batch itself changed its aggregate, is loaded when it asks.
         """
-        needs = list(asked)
+        asked = [(subject, self.loaded[subject], command) for subject, command in commands]
+        needs = [(subject, one.aggregate.needs(one.state, command)) for subject, one, command in asked]
         customer_keys = frozenset[str]().union(*(one.customer_keys for _subject, one in needs))
         self.guards.claims(customer_keys)
         won = self.guards.won(customer_keys)
         self.guards.registrations({it for _subject, one in needs for it in one.registrations_of})
         matches = self.guards.matches(subject for subject, one in needs if one.matches)
-        self._load_missing(LEAD, {one.earlier_lead_id for one in matches})
-        self._load_missing(OPPORTUNITY, {it for _subject, one in needs for it in one.opportunities})
+        told = {it for _subject, one, command in asked for it in _leads_told(one.state, command)}
+        opened = {it for subject, _one, command in asked for it in _opportunities_opened(subject, command)}
+        self._load_missing(LEAD, told | {one.earlier_lead_id for one in matches})
+        self._load_missing(OPPORTUNITY, opened | {it for _subject, one in needs for it in one.opportunities})
         self._tax_owners(frozenset[str]().union(*(one.tax_keys for _subject, one in needs)))
         named = (it for _subject, one in needs for it in one.partners)
         self.partners({*named, *organisations, *(it.incumbency.partner_id for it in won)})
+        people = (it for subject, _one, command in asked for it in self.batch.vault.people(command, subject))
+        self.batch.load_keys({*(subject for subject, _one, _command in asked), *opened, *people})
 
     def get(self, wanted: Aggregate, subject: UUID) -> Loaded | None:
         """Give an aggregate, loaded now if it was not; None if the id belongs to something else."""
@@ -198,22 +212,22 @@ class Workspace:
     def _claims(self, customer_keys: frozenset[str], now: datetime) -> Sequence[Claim]:
         if not customer_keys:
             return ()
-        stored = [one for one in self.guards.claims(customer_keys) if one.lead_id not in self.loaded]
-        ours = (one for lead_id, state in self._leads() for one in lead.claims_held(lead_id, state))
+        stored = [one for one in self.guards.claims(customer_keys) if one.lead_id not in self.held_before]
+        ours = (claim for one in self._held_now() for claim in one.claims)
         found = [*stored, *(one for one in ours if one.customer_key in customer_keys)]
         return [one for one in found if one.until > now]
 
     def _registrations(self, partner_ids: frozenset[UUID]) -> Sequence[LiveRegistration]:
         if not partner_ids:
             return ()
-        stored = [one for one in self.guards.registrations(partner_ids) if one.lead_id not in self.loaded]
-        ours = (lead.live_registration(lead_id, state) for lead_id, state in self._leads())
+        stored = [one for one in self.guards.registrations(partner_ids) if one.lead_id not in self.held_before]
+        ours = (one.registration for one in self._held_now())
         return [*stored, *(one for one in ours if one and one.partner_id in partner_ids)]
 
     def _matches(self, subject: UUID) -> Sequence[UndecidedMatch]:
-        """Give the undecided matches on either side whose earlier lead stands; leads of this batch speak themselves."""
-        stored = [one for one in self.guards.matches((subject,)) if one.lead_id not in self.loaded]
-        ours = (one for lead_id, state in self._leads() for one in lead.undecided_matches(lead_id, state))
+        """Give the undecided matches on either side whose earlier lead stands."""
+        stored = [one for one in self.guards.matches((subject,)) if one.lead_id not in self.held_before]
+        ours = (match for one in self._held_now() for match in one.matches)
         found = [*stored, *(one for one in ours if subject in (one.lead_id, one.other_lead_id))]
         self._load_missing(LEAD, {one.earlier_lead_id for one in found})
         return [one for one in found if not self._ended(one.earlier_lead_id)]
@@ -225,8 +239,8 @@ class Workspace:
     def _incumbents(self, customer_keys: frozenset[str]) -> dict[tuple[str, str], UUID]:
         if not customer_keys:
             return {}
-        stored = [one for one in self.guards.won(customer_keys) if one.opportunity_id not in self.loaded]
-        ours = (one for subject, state in self._won() for one in won_of(subject, state))
+        stored = [one for one in self.guards.won(customer_keys) if one.opportunity_id not in self.held_before]
+        ours = (one for subject, won in self._won() for one in won_of(subject, won))
         won: list[Won] = [*stored, *(one for one in ours if one.customer_key in customer_keys)]
         latest = sorted(won, key=lambda one: (one.incumbency.won_at, one.opportunity_id))
         return {(one.customer_key, one.product_line): one.incumbency.partner_id for one in latest}
@@ -236,13 +250,21 @@ class Workspace:
         states = {one: self.loaded[one].state for one in ids}
         return {one: it for one, it in states.items() if isinstance(it, Opportunity) and it.status != NONE}
 
-    def _leads(self) -> Iterator[tuple[UUID, Lead]]:
-        return ((subject, it.state) for subject, it in self.loaded.items() if isinstance(it.state, Lead))
+    def _held_now(self) -> Iterator[Held]:
+        """Give what the aggregates that this batch changed hold now; for the others the guard tables speak."""
+        return (held for subject in self.held_before if (held := self._held(subject)))
 
     def _won(self) -> Iterator[tuple[UUID, opportunity.Incumbency]]:
-        for subject, loaded in self.loaded.items():
-            if isinstance(loaded.state, Opportunity) and (found := opportunity.incumbency(loaded.state)):
-                yield subject, found
+        for subject in self.held_before:
+            if (held := self._held(subject)) and held.incumbency:
+                yield subject, held.incumbency
+
+    def _held(self, subject: UUID) -> Held | None:
+        state = self.loaded[subject].state
+        known = self.held_known.get(subject)
+        if known is None or known[0] is not state:
+            known = self.held_known[subject] = state, held_by(subject, state)
+        return known[1]
 
     # Writing
 
@@ -253,18 +275,12 @@ class Workspace:
             self.held_before[subject] = held_by(subject, loaded.state)
         self._remember(loaded)
         for event in events:
-            wire = catalogue.wire_type(event)
-            stored, data = self._sealed(event, wire, subject)
+            stored = self.batch.vault.seal(event, subject)
             loaded.state = loaded.aggregate.evolve(loaded.state, stored)
             loaded.version += 1
+            data = stored.model_dump_json(exclude_none=True).encode()
             state = stored_state(at, self.batch.head.at, cause, data)
-            self.writes.events.append(NewEvent(subject, loaded.version, wire, state))
-
-    def _sealed(self, event: Event, wire: str, subject: UUID) -> tuple[Event, bytes]:
-        sealed = self.batch.vault.seal(event, subject)
-        if sealed is None:
-            return event, event.model_dump_json(exclude_none=True).encode()
-        return catalogue.parse_event(wire, sealed), orjson.dumps(sealed)
+            self.writes.events.append(NewEvent(subject, loaded.version, catalogue.wire_type(stored), state))
 
     def note_tax_keys(self, subject: UUID, before: frozenset[str]) -> None:
         """Note how a partner's tax keys changed, for the decisions that follow and for the guard table."""
@@ -275,7 +291,7 @@ class Workspace:
 
     def guard(self) -> None:
         """Give the batch the guard rows that it changed."""
-        now = {subject: held_by(subject, self.loaded[subject].state) for subject in self.held_before}
+        now = {subject: self._held(subject) for subject in self.held_before}
         self.writes.held = {
             subject: held for subject, held in now.items() if held is not None and held != self.held_before[subject]
         }
@@ -299,6 +315,20 @@ def held_by(subject: UUID, state: object) -> Held | None:
             return Held(incumbency=opportunity.incumbency(state))
         case _:
             return None
+
+
+def _leads_told(state: object, command: Command) -> Iterator[UUID]:
+    """Give the leads that a command to an opportunity implies a command to."""
+    if isinstance(command, opportunity.Win | opportunity.Lose) and isinstance(state, Opportunity) and state.lead_id:
+        yield state.lead_id
+    if isinstance(command, opportunity.Open) and command.lead_id:
+        yield command.lead_id
+
+
+def _opportunities_opened(subject: UUID, command: Command) -> Iterator[UUID]:
+    """Give the opportunities that a command to a lead opens."""
+    if isinstance(command, Convert) and command.opportunity_id is None:
+        yield lead.opportunity_of(subject)
 
 
 @lru_cache(maxsize=64)

@@ -47,9 +47,7 @@ def test_two_that_name_each_other_keep_the_order_of_the_batch() -> None:
     assert rounds([node(B, A), node(A, B)]) == [[0], [1]]
 
 
-def test_a_command_and_what_follows_it_go_after_its_cause_what_follows_the_cause_does_not_wait() -> (
-    None
-):
+def test_a_command_and_what_follows_it_go_after_its_cause_what_follows_the_cause_does_not_wait() -> None:
     batch = [command("1", A), command("2", B), command("3", B, cause="1"), command("4", B), command("5", A)]
     assert rounds(batch) == [[0, 1, 4], [2, 3]]
 

@@ -12,7 +12,7 @@ An import may leave out what others must give, and is not held to limits and scr
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import reduce
 from typing import Any, Final
@@ -139,12 +139,13 @@ from prm_es.aggregates.opportunity import Open as OpenOpportunity
 from prm_es.aggregates.partner import Partner
 from prm_es.aggregates.policy import LeadNumbers
 from prm_es.aggregates.working_time import due_after_working, working_between, working_time
+from prm_es.frozen import replace
 from prm_es.messages import NAMESPACE, PARTNER_ROLES, Role, utc_text
 
 # State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lead:
     """Holds what later decisions need. What may be sealed is carried to the opportunity and never decided upon."""
 

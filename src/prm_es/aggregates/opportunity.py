@@ -12,7 +12,7 @@ An import may open in any stage, closed ones too, and leave out what others must
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from functools import reduce
@@ -61,6 +61,7 @@ from prm_es.aggregates.fields import (
     Text,
     customer_keys,
 )
+from prm_es.frozen import replace
 from prm_es.messages import PARTNER_ROLES, Actor, Role, utc_text
 
 FULL: Final = 100
@@ -506,7 +507,7 @@ class Stalled(Event):
 # State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Opportunity:
     """Holds what later decisions need; of sealed fields only whether they are there."""
 
@@ -540,7 +541,7 @@ class Opportunity:
     stalled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Incumbency:
     """Who won this customer, for which product lines, when."""
 

@@ -9,7 +9,7 @@ An import may leave out what others must give: the event names it in `missing`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -51,6 +51,7 @@ from prm_es.aggregates.fields import (
     TaxId,
     Text,
 )
+from prm_es.frozen import replace
 from prm_es.messages import utc_text
 
 MONTHS: Final = 12
@@ -533,7 +534,7 @@ NO_USER: Final = Refused("partner.user_unknown", "the partner has no user with t
 # State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Goal:
     metric: str
     period: str
@@ -544,7 +545,7 @@ class Goal:
     distribution: tuple[Decimal, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Member:
     """A user without its personal values."""
 
@@ -552,7 +553,7 @@ class Member:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Partner:
     """Holds what later decisions and the facts of other aggregates need, and no personal value."""
 

@@ -9,7 +9,7 @@ Source of the rule: prm-domain R-SD-1 to R-SD-4, after Siebel's "same end custom
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -19,6 +19,7 @@ from psycopg2 import sql
 from prm_es.aggregates import lead_messages as lead
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.lead import FINAL, IDENTITY, STATUS_AFTER
+from prm_es.frozen import replace
 from prm_es.messages import Envelope, Recorded
 from prm_es.projections import partners
 from prm_es.projections.base import Rows, Table
@@ -29,7 +30,7 @@ MOST: Final = 200  # matches in one screening, those that were first before othe
 HARD, PROBABLE = "hard", "probable"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lead:
     """A lead as the comparison needs it; `place` is the position that says who was first."""
 
@@ -47,7 +48,7 @@ class Lead:
     product_lines: list[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LeadKey:
     """A key under which a live lead is found."""
 
@@ -55,7 +56,7 @@ class LeadKey:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Conflict:
     """Two leads from the position at which they were found to match to the one at which they no longer did.
 

@@ -4,7 +4,7 @@ A deadline stands from the event that sets it to the event that moves or ends it
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 from prm_es.aggregates import lead_messages as lead
 from prm_es.aggregates import opportunity
 from prm_es.aggregates.base import Event
+from prm_es.frozen import replace
 from prm_es.messages import Recorded
 from prm_es.projections import partners
 from prm_es.projections.base import Rows, Table
@@ -27,7 +28,7 @@ _REVIEW: Final = (WARN, BREACH, LAPSE)
 _ALL: Final = (*_REVIEW, EXPIRE, REMIND, EXPIRE_OFFER, CONTACT, RECALL)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Holder:
     """Whose lead or opportunity it is, and whether the opportunity is closed."""
 
@@ -36,7 +37,7 @@ class Holder:
     closed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Deadline:
     """One thing that is due.
 

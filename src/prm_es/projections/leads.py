@@ -5,7 +5,7 @@ when and how it was decided, warned of, breached, unprotected, ended.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -14,13 +14,14 @@ from uuid import UUID
 from prm_es.aggregates import lead_messages as m
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.lead import FINAL
+from prm_es.frozen import replace
 from prm_es.messages import Recorded
 from prm_es.projections import partners
 from prm_es.projections.base import ReadModel, Rows, Table
 from prm_es.projections.partners import fold_partner, without
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lead:
     """One lead. `customer` may be a token of personal data.
 
@@ -85,7 +86,7 @@ class Lead:
     updated_position: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Offer:
     """One offer of a captured lead; `answer` is open, accepted, declined, expired, recalled or transferred."""
 
@@ -101,7 +102,7 @@ class Offer:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LeadMatch:
     """Another lead that may be the same customer; `partner_id` is the lead's own.
 

@@ -1,19 +1,20 @@
 """Partners as they stand: the table that every read model has whose views name partners, folded the same in each."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from prm_es.aggregates import partner as p
 from prm_es.aggregates.base import Event
+from prm_es.frozen import replace
 from prm_es.messages import Recorded
 from prm_es.projections.base import Rows, Table
 
 SQL = "partners"  # the file with its DDL
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Partner:
     """One partner. `name` is the trade name, else the legal name."""
 

@@ -6,7 +6,7 @@ it. What is taken back, a decision by its revert or a closing by its reopening, 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -17,6 +17,7 @@ from prm_es.aggregates import opportunity as o
 from prm_es.aggregates import partner as p
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.fields import Money
+from prm_es.frozen import replace
 from prm_es.messages import PARTNER_ROLES, Recorded, Role
 from prm_es.projections import partners
 from prm_es.projections.base import ReadModel, Row, Rows, Table
@@ -26,7 +27,7 @@ from prm_es.projections.pipeline import TOUCHES
 SECOND: Final = timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lead:
     """One lead as it stands, with what counts of its life.
 
@@ -59,7 +60,7 @@ class Lead:
     opportunity_id: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Offer:
     """One offer of a captured lead; `answer` is accepted, declined, expired, recalled or transferred."""
 
@@ -71,7 +72,7 @@ class Offer:
     answered_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Deal:
     """One opportunity. `attached` are its partners; `opened_at` is null if its import did not know it."""
 
@@ -94,7 +95,7 @@ class Deal:
     closed_position: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WonCustomer:
     """A customer key of a deal that is won; `position` is that of the winning, for those of one day."""
 
@@ -104,7 +105,7 @@ class WonCustomer:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Act:
     """When a partner last did something itself in a lead, an opportunity or its own affairs."""
 
@@ -113,7 +114,7 @@ class Act:
     last_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Activity:
     """How many activities a partner logged in a lead or an opportunity for a day."""
 
@@ -123,7 +124,7 @@ class Activity:
     activities: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Goal:
     """One goal of a partner, active or withdrawn; `distribution` holds the percent of each month, or nothing."""
 

@@ -1,13 +1,14 @@
 """Read model pipeline: every opportunity as it stands, each stay in a stage, and the partners they belong to."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
 from prm_es.aggregates import opportunity as o
 from prm_es.aggregates.base import Event
+from prm_es.frozen import replace
 from prm_es.messages import Recorded
 from prm_es.projections import partners
 from prm_es.projections.base import ReadModel, Row, Rows, Table
@@ -18,7 +19,7 @@ _CLOSED = ("won", "lost")
 _TO_CLOSE = ("lost_reason", "competitor", "final_amount", "order_reference", "closed_on")  # gaps of a closing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Opportunity:
     """One opportunity. `customer` and `next_action` may be tokens of personal data.
 
@@ -57,7 +58,7 @@ class Opportunity:
     updated_position: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StageVisit:
     """One stay of an opportunity in a stage; `left_for` is forward, back, won or lost, null while it stays."""
 

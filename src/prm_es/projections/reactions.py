@@ -5,7 +5,7 @@ behalf of who terminated it. Its submitted leads and open opportunities stay for
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from prm_es.aggregates import lead_messages as lead
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.lead import IN_HANDS, STATUS_AFTER
 from prm_es.aggregates.partner import Terminated
+from prm_es.frozen import replace
 from prm_es.messages import Envelope, Recorded
 from prm_es.projections.base import Rows, Table
 from prm_es.projections.ordered import Book, OrderedModel, Parsed, ask
@@ -22,7 +23,7 @@ from prm_es.projections.ordered import Book, OrderedModel, Parsed, ask
 REASON: Final = "the partner was terminated"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Held:
     """What a partner has of a lead: its protection, or the lead in its hands."""
 

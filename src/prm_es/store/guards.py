@@ -6,10 +6,11 @@ written before anything is taken, so that the exclusion constraint, which must n
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, LiteralString, TypeVar
 from uuid import UUID
 
 import psycopg
+from psycopg.types.range import Range
 
 from prm_es.aggregates.base import Claim, LiveRegistration, UndecidedMatch
 from prm_es.aggregates.opportunity import Incumbency
@@ -109,23 +110,34 @@ class Guards:
         for statement in _RELEASES:
             self._connection.execute(statement, (ids,))
         self._take_claims([claim for one in held.values() for claim in one.claims])
-        with self._connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO live_registrations VALUES (%s, %s, %s, %s, %s)",
-                [_registration_row(one.registration) for one in held.values() if one.registration],
-            )
-            cursor.executemany(
-                "INSERT INTO undecided_matches VALUES (%s, %s, %s, %s)",
-                [
-                    (match.lead_id, match.other_lead_id, match.strength, match.earlier_lead_id)
-                    for one in held.values()
-                    for match in sorted(one.matches, key=lambda match: match.other_lead_id)
-                ],
-            )
-            cursor.executemany(
-                "INSERT INTO incumbencies VALUES (%s, %s, %s, %s, %s)",
-                [row for subject, one in held.items() if one.incumbency for row in _won_rows(subject, one.incumbency)],
-            )
+        self._copy(
+            "live_registrations (lead_id, partner_id, origin, customer_keys, product_lines)",
+            ("uuid", "uuid", "text", "text[]", "text[]"),
+            [_registration_row(one.registration) for one in held.values() if one.registration],
+        )
+        self._copy(
+            "undecided_matches (lead_id, other_lead_id, strength, earlier_lead_id)",
+            ("uuid", "uuid", "text", "uuid"),
+            [
+                (match.lead_id, match.other_lead_id, match.strength, match.earlier_lead_id)
+                for one in held.values()
+                for match in sorted(one.matches, key=lambda match: match.other_lead_id)
+            ],
+        )
+        self._copy(
+            "incumbencies (opportunity_id, customer_key, product_line, partner_id, won_at)",
+            ("uuid", "text", "text", "uuid", "timestamptz"),
+            [row for subject, one in held.items() if one.incumbency for row in _won_rows(subject, one.incumbency)],
+        )
+
+    def _copy(self, into: LiteralString, types: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        if not rows:
+            return
+        statement = f"COPY {into} FROM STDIN (FORMAT binary)"
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
 
     def _take_claims(self, claims: Sequence[Claim]) -> None:
         if not claims:
@@ -136,22 +148,19 @@ class Guards:
                 claim.lead_id,
                 claim.customer_key,
                 line,
-                f"[{numbers[line]},{numbers[line]}]" if line else "(,)",
+                Range(numbers[line], numbers[line] + 1) if line else Range(None, None, "()"),
                 claim.claim_group,
                 claim.partner_id,
-                claim.valid_from,
-                claim.until,
+                Range(claim.valid_from, claim.until),
             )
             for claim in sorted(claims, key=lambda claim: (claim.customer_key, claim.lead_id))
             for line in sorted(claim.product_lines) or [EVERY_LINE]
         ]
-        with self._connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO claims"
-                " (lead_id, customer_key, product_line, product_lines, claim_group, partner_id, during)"
-                " VALUES (%s, %s, %s, %s::int4range, %s, %s, tstzrange(%s, %s))",
-                rows,
-            )
+        self._copy(
+            "claims (lead_id, customer_key, product_line, product_lines, claim_group, partner_id, during)",
+            ("uuid", "text", "text", "int4range", "uuid", "uuid", "tstzrange"),
+            rows,
+        )
 
     def _numbers(self, lines: Iterable[str]) -> dict[str, int]:
         names = sorted(lines)

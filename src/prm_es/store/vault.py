@@ -8,22 +8,23 @@ import base64
 import hmac
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from types import UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID, uuid5
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel
 
-from prm_es.aggregates.fields import Sealed
+from prm_es.aggregates.fields import Sealed, TaxId
 from prm_es.messages import NAMESPACE
 
 Plan = Mapping[str, Any]
 KeyOf = Callable[[UUID, str], bytes]
+Sealable = TypeVar("Sealable", bound=BaseModel)
 
 TOKEN: Final = re.compile(r"~1\.([0-9a-f]{32})\.([A-Za-z0-9+/=]+)")
 _NONCE = 12
@@ -109,51 +110,63 @@ class Vault:
         """Give the id of the person with this e-mail, phone or individual tax id."""
         return UUID(bytes=self.digest(b"person\n" + text.strip().lower().encode())[:16])
 
-    def seal(self, event: BaseModel, subject: UUID) -> dict[str, Any] | None:
-        """Give the event's JSON data with its marked fields sealed, or None if it has none to seal."""
+    def seal(self, event: Sealable, subject: UUID) -> Sealable:
+        """Give the event with its marked fields sealed: itself if it has none to seal."""
         plan = plan_of(type(event))
-        if not _anything_to_seal(plan, event):
-            return None
-        data = event.model_dump(mode="json", exclude_none=True)
-        self._apply(plan, data, subject)
-        return data
+        return self._apply(plan, event, subject) if _anything_to_seal(plan, event) else event
 
-    def _apply(self, plan: Plan, data: dict[str, Any], subject: UUID) -> None:
-        person = self._person_of(data, subject) if "person" in plan.values() else None
-        if person:
-            data["person_id"] = str(person)
-        individual = self._individual_of(data)
+    def people(self, message: BaseModel, subject: UUID) -> Iterator[UUID]:
+        """Give the ids of the people whom a message about an aggregate names: their keys will be asked for."""
+        for value in message.__dict__.values():
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, BaseModel):
+                    if "email" in type(part).model_fields:
+                        yield self._person_of(part, subject)
+                    if individual := self._individual_of(part):
+                        yield individual
+
+    def _apply(self, plan: Plan, model: Sealable, subject: UUID) -> Sealable:
+        changes: dict[str, Any] = {}
+        person = None
+        if "person" in plan.values():
+            person = changes["person_id"] = self._person_of(model, subject)
+        individual = self._individual_of(model)
         owners = {"aggregate": (subject, "aggregate"), "person": (person, "person"), "customer": (individual, "person")}
         for name, part in plan.items():
-            value = data.get(name)
+            value = getattr(model, name)
+            if value is None:
+                continue
             if isinstance(part, str):
                 owner, kind = owners[part]
-                if value is not None and owner is not None:
-                    data[name] = self._sealed(value, owner, kind)
+                if owner is not None:
+                    changes[name] = self._sealed(value, owner, kind)
+            elif isinstance(value, tuple):
+                changes[name] = tuple(self._apply(part, inner, subject) for inner in value)
             else:
-                for inner in _objects(value):
-                    self._apply(part, inner, subject)
+                changes[name] = self._apply(part, value, subject)
+        return model.model_copy(update=changes)
 
     def _sealed(self, value: Any, owner: UUID, kind: str) -> Any:  # noqa: ANN401
-        if isinstance(value, list):
-            return [self._sealed(one, owner, kind) for one in value]
+        if isinstance(value, tuple):
+            return tuple(self._sealed(one, owner, kind) for one in value)
         if not isinstance(value, str) or TOKEN.fullmatch(value):
             return value
         return seal_text(value, owner, self.key(owner, kind))
 
-    def _person_of(self, data: Mapping[str, Any], subject: UUID) -> UUID:
-        if given := data.get("person_id"):
-            return UUID(given)
-        if known := data.get("email") or data.get("phone"):
+    def _person_of(self, model: BaseModel, subject: UUID) -> UUID:
+        given: UUID | None = getattr(model, "person_id", None)
+        if given:
+            return given
+        if known := getattr(model, "email", None) or getattr(model, "phone", None):
             return self.person(known)
-        return uuid5(NAMESPACE, f"person\n{subject}\n{data.get('user_id') or data.get('id') or ''}")
+        name = getattr(model, "user_id", None) or getattr(model, "id", None) or ""
+        return uuid5(NAMESPACE, f"person\n{subject}\n{name}")
 
-    def _individual_of(self, data: Mapping[str, Any]) -> UUID | None:
-        tax_ids = [data] if "kind" in data and "value" in data else _objects(data.get("tax_ids"))
-        for tax_id in tax_ids:
-            if tax_id.get("kind") == "cpf":
-                token = TOKEN.fullmatch(tax_id["value"])
-                return UUID(hex=token.group(1)) if token else self.person(f"{tax_id['country']}:{tax_id['value']}")
+    def _individual_of(self, model: BaseModel) -> UUID | None:
+        for tax_id in (model,) if isinstance(model, TaxId) else getattr(model, "tax_ids", ()):
+            if tax_id.individual:
+                token = TOKEN.fullmatch(tax_id.value)
+                return UUID(hex=token.group(1)) if token else self.person(f"{tax_id.country}:{tax_id.value}")
         return None
 
 
@@ -169,12 +182,6 @@ def _anything_to_seal(plan: Plan, model: BaseModel) -> bool:
         elif part != "customer" or getattr(model, "individual", False):
             return True
     return False
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-    if isinstance(value, dict):
-        return [value]
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 @cache
