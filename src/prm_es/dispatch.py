@@ -43,7 +43,7 @@ from prm_es.messages import (
     utc_text,
     write_json,
 )
-from prm_es.store.store import Batch, CommandRow, DeadRow, Place, ReusedRow, Store, Writes
+from prm_es.store.store import Batch, CommandRow, DeadRow, Head, Place, ReusedRow, Store, Writes
 from prm_es.store.vault import TOKEN, seal_bytes
 from prm_es.workspace import Memory, Workspace, tax_keys
 
@@ -102,8 +102,12 @@ def dispatch(store: Store, records: Sequence[Record], memory: Memory | None = No
     Raises Unavailable if the store is away; nothing is then recorded and the same batch can be given again.
     """
     read = [_read(record) for record in records]
+    memory = memory or Memory()
     with store.batch() as batch:
-        return _Round(batch, read, memory or Memory()).answers()
+        this = _Round(batch, read, memory)
+        answers, end = this.answers()
+    memory.keep(this.space.loaded, end)
+    return answers
 
 
 def _read(record: Record) -> _Readable | _Dead:
@@ -175,15 +179,15 @@ class _Round:
     def __post_init__(self) -> None:
         self.space = Workspace(self.batch, self.writes, self.memory)
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> tuple[list[Answer], Head]:
+        """Decide and write everything; gives the answers and the end of the log behind it."""
         readable = [one for one in self.read if isinstance(one, _Readable)]
         self.outcomes = self.batch.outcomes([one.key for one in readable])
         self.placed = self._placed_before(readable)
         self._load([one for one in readable if one.key not in self.outcomes])
         answers = [self._answer(one) for one in self.read]
         self.space.guard()
-        self.batch.write(self.writes)
-        return answers
+        return answers, self.batch.write(self.writes)
 
     def _placed_before(self, readable: Sequence[_Readable]) -> dict[Place, bytes]:
         doubtful = [_place(one.record) for one in self.read if isinstance(one, _Dead) or one.key in self.outcomes]

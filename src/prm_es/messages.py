@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -100,6 +101,7 @@ def aggregate_id(aggregate: str, source: str, external_id: str) -> UUID:
     return uuid5(NAMESPACE, f"{aggregate}\n{source}\n{external_id}")
 
 
+@lru_cache(maxsize=256)  # the time of a batch is written with every event and answer of it
 def utc_text(at: datetime) -> str:
     """Write a time as RFC 3339 in UTC, to the microsecond."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

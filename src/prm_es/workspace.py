@@ -48,10 +48,10 @@ class Loaded:
 
 
 class Memory:
-    """Aggregates as a handler loaded them before: what is committed never changes, so only what came since is read.
+    """Aggregates as a handler knew them before: what is committed never changes, so only what came since is read.
 
-    Holds what was read from the log under the lock, never what a batch is about to write. Bounded; the longest unused
-    go first. If the log no longer holds the commit that was its end before, another history was restored: nothing
+    Holds what was read from the log under the lock, and what a batch wrote once it is committed. Bounded; the longest
+    unused go first. If the log no longer holds the commit that was its end then, another history was restored: nothing
     remembered is true any more.
     """
 
@@ -67,6 +67,13 @@ class Memory:
         self._head = batch.head
         for subject in list(islice(self._known, max(0, len(self._known) - self._limit))):
             del self._known[subject]
+
+    def keep(self, loaded: Mapping[UUID, Loaded], end: Head) -> None:
+        """Remember the aggregates as a batch left them; only after its transaction is committed."""
+        self._head = end
+        for subject, one in loaded.items():
+            if one.version and one.state is not None:
+                self._known[subject] = one.aggregate, one.state, one.version
 
     def version(self, subject: UUID) -> int:
         """Give up to which version an aggregate is known, 0 if it is not."""
@@ -96,7 +103,8 @@ class Workspace:
     policies: Sequence[Policy] = ()
     tax_owners: dict[str, UUID | None] = field(default_factory=dict)
     held_before: dict[UUID, Held | None] = field(default_factory=dict)
-    held_known: dict[UUID, tuple[Any, Held | None]] = field(default_factory=dict)
+    held_now: dict[UUID, Held] = field(default_factory=dict)
+    stale: set[UUID] = field(default_factory=set)
     undo: list[tuple[Loaded, Aggregate, Any, int]] = field(default_factory=list)
     guards: KnownGuards = field(init=False)
 
@@ -177,6 +185,7 @@ class Workspace:
             del self.writes.events[start:]
             for loaded, aggregate, state, version in reversed(self.undo):
                 loaded.aggregate, loaded.state, loaded.version = aggregate, state, version
+            self.stale |= self.held_before.keys()
             raise
 
     def _remember(self, loaded: Loaded) -> None:
@@ -213,7 +222,7 @@ class Workspace:
         if not customer_keys:
             return ()
         stored = [one for one in self.guards.claims(customer_keys) if one.lead_id not in self.held_before]
-        ours = (claim for one in self._held_now() for claim in one.claims)
+        ours = (claim for one in self._held().values() for claim in one.claims)
         found = [*stored, *(one for one in ours if one.customer_key in customer_keys)]
         return [one for one in found if one.until > now]
 
@@ -221,13 +230,13 @@ class Workspace:
         if not partner_ids:
             return ()
         stored = [one for one in self.guards.registrations(partner_ids) if one.lead_id not in self.held_before]
-        ours = (one.registration for one in self._held_now())
+        ours = (one.registration for one in self._held().values())
         return [*stored, *(one for one in ours if one and one.partner_id in partner_ids)]
 
     def _matches(self, subject: UUID) -> Sequence[UndecidedMatch]:
         """Give the undecided matches on either side whose earlier lead stands."""
         stored = [one for one in self.guards.matches((subject,)) if one.lead_id not in self.held_before]
-        ours = (match for one in self._held_now() for match in one.matches)
+        ours = (match for one in self._held().values() for match in one.matches)
         found = [*stored, *(one for one in ours if subject in (one.lead_id, one.other_lead_id))]
         self._load_missing(LEAD, {one.earlier_lead_id for one in found})
         return [one for one in found if not self._ended(one.earlier_lead_id)]
@@ -240,7 +249,8 @@ class Workspace:
         if not customer_keys:
             return {}
         stored = [one for one in self.guards.won(customer_keys) if one.opportunity_id not in self.held_before]
-        ours = (one for subject, won in self._won() for one in won_of(subject, won))
+        held = ((subject, one.incumbency) for subject, one in self._held().items() if one.incumbency)
+        ours = (one for subject, incumbency in held for one in won_of(subject, incumbency))
         won: list[Won] = [*stored, *(one for one in ours if one.customer_key in customer_keys)]
         latest = sorted(won, key=lambda one: (one.incumbency.won_at, one.opportunity_id))
         return {(one.customer_key, one.product_line): one.incumbency.partner_id for one in latest}
@@ -250,21 +260,13 @@ class Workspace:
         states = {one: self.loaded[one].state for one in ids}
         return {one: it for one, it in states.items() if isinstance(it, Opportunity) and it.status != NONE}
 
-    def _held_now(self) -> Iterator[Held]:
+    def _held(self) -> Mapping[UUID, Held]:
         """Give what the aggregates that this batch changed hold now; for the others the guard tables speak."""
-        return (held for subject in self.held_before if (held := self._held(subject)))
-
-    def _won(self) -> Iterator[tuple[UUID, opportunity.Incumbency]]:
-        for subject in self.held_before:
-            if (held := self._held(subject)) and held.incumbency:
-                yield subject, held.incumbency
-
-    def _held(self, subject: UUID) -> Held | None:
-        state = self.loaded[subject].state
-        known = self.held_known.get(subject)
-        if known is None or known[0] is not state:
-            known = self.held_known[subject] = state, held_by(subject, state)
-        return known[1]
+        for subject in self.stale:
+            if held := held_by(subject, self.loaded[subject].state):
+                self.held_now[subject] = held
+        self.stale.clear()
+        return self.held_now
 
     # Writing
 
@@ -273,6 +275,7 @@ class Workspace:
         loaded = self.loaded[subject]
         if subject not in self.held_before:
             self.held_before[subject] = held_by(subject, loaded.state)
+        self.stale.add(subject)
         self._remember(loaded)
         for event in events:
             stored = self.batch.vault.seal(event, subject)
@@ -291,9 +294,8 @@ class Workspace:
 
     def guard(self) -> None:
         """Give the batch the guard rows that it changed."""
-        now = {subject: self._held(subject) for subject in self.held_before}
         self.writes.held = {
-            subject: held for subject, held in now.items() if held is not None and held != self.held_before[subject]
+            subject: held for subject, held in self._held().items() if held != self.held_before[subject]
         }
 
 

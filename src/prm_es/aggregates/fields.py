@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from babel.core import get_global
@@ -164,6 +164,11 @@ class Stored(BaseModel):
     """Part of a stored event: fields may be added with a default, never renamed, retyped or dropped."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def optional(message: BaseModel, name: str) -> Any:  # noqa: ANN401
+    """Give a field's value, None if messages of this kind have no such field, which pydantic takes long to say."""
+    return message.__dict__.get(name)
 
 
 class Money(Stored):

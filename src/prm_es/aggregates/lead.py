@@ -51,6 +51,7 @@ from prm_es.aggregates.fields import (
     customer_again,
     customer_keys,
     domain_keys,
+    optional,
 )
 from prm_es.aggregates.lead_messages import (
     EVENTS,
@@ -1370,8 +1371,8 @@ _ASK_REGISTRATIONS: Final = (Register, Resubmit, Revert, Transfer, Offer)
 
 def needs(state: Lead, command: Command) -> Needs:
     """Give what the decision looks at: the partners, who holds the customer, and what is undecided."""
-    partners = frozenset(filter(None, (state.partner_id, getattr(command, "partner_id", None))))
-    given: Customer | None = getattr(command, "customer", None)
+    partners = frozenset(filter(None, (state.partner_id, optional(command, "partner_id"))))
+    given: Customer | None = optional(command, "customer")
     new = customer_keys(given, "root") | customer_keys(given, "establishment") if given else frozenset()
     extending = isinstance(command, Extend) and state.opportunity_id is not None
     return Needs(

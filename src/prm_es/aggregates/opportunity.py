@@ -60,6 +60,7 @@ from prm_es.aggregates.fields import (
     Stored,
     Text,
     customer_keys,
+    optional,
 )
 from prm_es.frozen import replace
 from prm_es.messages import PARTNER_ROLES, Actor, Role, utc_text
@@ -1156,7 +1157,7 @@ _DECISIONS: Final[Mapping[type[Command], Callable[[Opportunity, Any, Facts], Dec
 
 def needs(state: Opportunity, command: Command) -> Needs:
     """Give the attached partners and the one that the command names."""
-    named = getattr(command, "partner_id", None)
+    named = optional(command, "partner_id")
     return Needs(partners=frozenset(state.partners) | (frozenset({named}) if named else frozenset()))
 
 

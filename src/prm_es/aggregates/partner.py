@@ -50,6 +50,7 @@ from prm_es.aggregates.fields import (
     Stored,
     TaxId,
     Text,
+    optional,
 )
 from prm_es.frozen import replace
 from prm_es.messages import utc_text
@@ -1062,8 +1063,8 @@ _DECISIONS: Final[Mapping[type[Command], Callable[[Partner, Any, Facts], Decisio
 
 def needs(state: Partner, command: Command) -> Needs:
     """Give the parents and the tax keys that the decision looks at."""
-    given = getattr(command, "parent", None)
-    keys = (tax_id.key for tax_id in getattr(command, "tax_ids", ()) if not tax_id.individual)
+    given = optional(command, "parent")
+    keys = (tax_id.key for tax_id in optional(command, "tax_ids") or () if not tax_id.individual)
     return Needs(partners=frozenset(filter(None, (state.parent, given))), tax_keys=frozenset(keys))
 
 

@@ -212,10 +212,13 @@ class Batch:
             self._new_keys.append((key_id, kind, self._keys[key_id]))
         return self._keys[key_id]
 
-    def write(self, writes: Writes) -> None:
-        """Write a batch and its link of the chain; the transaction's end commits all of it or nothing."""
+    def write(self, writes: Writes) -> Head:
+        """Write a batch and its link of the chain, and give the end of the log behind it.
+
+        The transaction's end commits all of it or nothing.
+        """
         if not writes.anything:
-            return
+            return self.head
         number, last = self.head.number + 1, self.head.position + len(writes.events)
         self._copy_events(writes.events)
         self._copy_commands(writes.commands, number)
@@ -231,6 +234,7 @@ class Batch:
             (number, first, last, self.head.at, digest),
         )
         self._connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
+        return Head(number, last, digest, self.head.at)
 
     def _copy_events(self, events: Sequence[NewEvent]) -> None:
         if not events:

@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel
 
-from prm_es.aggregates.fields import Sealed, TaxId
+from prm_es.aggregates.fields import Sealed, TaxId, optional
 from prm_es.messages import NAMESPACE
 
 Plan = Mapping[str, Any]
@@ -120,7 +120,7 @@ class Vault:
         for value in message.__dict__.values():
             for part in value if isinstance(value, tuple) else (value,):
                 if isinstance(part, BaseModel):
-                    if "email" in type(part).model_fields:
+                    if "email" in part.__dict__:
                         yield self._person_of(part, subject)
                     if individual := self._individual_of(part):
                         yield individual
@@ -154,16 +154,16 @@ class Vault:
         return seal_text(value, owner, self.key(owner, kind))
 
     def _person_of(self, model: BaseModel, subject: UUID) -> UUID:
-        given: UUID | None = getattr(model, "person_id", None)
+        given: UUID | None = optional(model, "person_id")
         if given:
             return given
-        if known := getattr(model, "email", None) or getattr(model, "phone", None):
+        if known := optional(model, "email") or optional(model, "phone"):
             return self.person(known)
-        name = getattr(model, "user_id", None) or getattr(model, "id", None) or ""
+        name = optional(model, "user_id") or optional(model, "id") or ""
         return uuid5(NAMESPACE, f"person\n{subject}\n{name}")
 
     def _individual_of(self, model: BaseModel) -> UUID | None:
-        for tax_id in (model,) if isinstance(model, TaxId) else getattr(model, "tax_ids", ()):
+        for tax_id in (model,) if isinstance(model, TaxId) else optional(model, "tax_ids") or ():
             if tax_id.individual:
                 token = TOKEN.fullmatch(tax_id.value)
                 return UUID(hex=token.group(1)) if token else self.person(f"{tax_id.country}:{tax_id.value}")
