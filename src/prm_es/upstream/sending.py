@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 from prm_es.dispatch import canonical_content
 from prm_es.errors import Unavailable, Usage
 from prm_es.messages import Envelope
+from prm_es.partitions import partition_of
 from prm_es.settings import Settings
 from prm_es.store.store import Store
 from prm_es.upstream.lines import Outgoing, outgoing
@@ -221,6 +222,7 @@ def _publish(producer: KafkaProducer, settings: Settings, chunk: Sequence[Outgoi
             producer.send(
                 settings.command_topic(record.aggregate),
                 key=record.subject.encode() or None,
+                partition=partition_of(record.envelope.subject) if record.envelope else None,
                 value=record.value,
                 headers=list(record.headers),
             )
