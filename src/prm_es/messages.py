@@ -41,7 +41,7 @@ class Role(StrEnum):
     SYSTEM = "system"
 
 
-_ROLES: Final = frozenset(role.value for role in Role)
+_ROLES: Final = {role.value: role for role in Role}
 PARTNER_ROLES: Final = frozenset({Role.PARTNER_ADMIN, Role.PARTNER_REP})
 
 
@@ -214,7 +214,7 @@ def _actor(attributes: Mapping[str, Any]) -> Actor:
         raise Unreadable("message.actorrole", f"actorrole must be one of {', '.join(Role)}")
     return Actor(
         id=_text(attributes, "actor"),
-        role=Role(role),
+        role=_ROLES[role],
         org=_optional(attributes, "actororg") or VENDOR,
         on_behalf_of=_optional(attributes, "onbehalfof"),
     )
@@ -325,7 +325,7 @@ def _recorded(
         type=wire_type,
         at=datetime.fromisoformat(meta["time"]),
         recorded_at=datetime.fromisoformat(meta["recordedtime"]),
-        actor=Actor(meta["actor"], Role(meta["actorrole"]), meta["actororg"], meta.get("onbehalfof")),
+        actor=Actor(meta["actor"], _ROLES[meta["actorrole"]], meta["actororg"], meta.get("onbehalfof")),
         command_source=meta["commandsource"],
         command_id=meta["causationid"],
         correlation_id=meta.get("correlationid"),
