@@ -209,7 +209,8 @@ def _status_lines(record: Any, found: Any, addresses: dict[str, str]) -> Iterato
             f" {model.behind_seconds:.1f} s behind{parked} (generation {model.generation})"
         )
     events = sum(model.parked_streams for model in found.read_models)
-    yield f"dead letters {found.open_dead_letters} of commands open ({found.dead_letters} in all), {events} of events open"
+    of_commands = f"{found.open_dead_letters} of commands open ({found.dead_letters} in all)"
+    yield f"dead letters {of_commands}, {events} of events open"
 
 
 @app.command()
@@ -886,10 +887,10 @@ def _letters(letters: list[str] | None, every: bool, chosen: Any, settings: Sett
 def _act_on_letters(
     settings: Settings,
     letters: list[str],
-    action: Any,
+    action: Any,  # noqa: ANN401
     actor: str,
     reason: str,
-    timeout: float,  # noqa: ANN401
+    timeout: float,
 ) -> None:
     from prm_es.letters.acting import act, noted  # noqa: PLC0415
     from prm_es.upstream.progress import counter  # noqa: PLC0415

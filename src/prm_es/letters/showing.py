@@ -70,7 +70,7 @@ class Shown:
             else:
                 yield from (f"{'header':<18}{visible(key)}: {visible(_text(raw))}" for key, raw in value)  # type: ignore[attr-defined]
         for step in self.history:
-            yield visible(f"{utc_text(step.at)} {step.action} by {step.actor}: {step.reason} – {step.result}")
+            yield visible(f"{utc_text(step.at)} {step.action} by {step.actor}: {step.reason} ({step.result})")
 
 
 def _text(value: object) -> str:
