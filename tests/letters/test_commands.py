@@ -39,18 +39,24 @@ def prm(migrated: Settings) -> Prm:
     return run
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unlogged() -> Iterator[None]:
+    """Keep logs apart from what the tests read."""
+    with Path(os.devnull).open("w") as nowhere:
+        structlog.configure([structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(nowhere))
+        yield
+        structlog.reset_defaults()
+
+
 @pytest.fixture(scope="module")
 def handling(migrated: Settings) -> Iterator[None]:
-    """Let a handler run beside the tests, its log apart from what they read."""
+    """Let a handler run beside the tests."""
     stop = Event()
     thread = Thread(target=commands.work, args=(migrated, stop), daemon=True)
-    with Path(os.devnull).open("w") as log:
-        structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))
-        thread.start()
-        yield
-        stop.set()
-        thread.join()
-        structlog.reset_defaults()
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 @pytest.fixture(scope="module")
