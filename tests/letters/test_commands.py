@@ -13,7 +13,8 @@ import psycopg
 import pytest
 import structlog
 
-from prm_es.consumers import commands
+from prm_es.aggregates import catalogue
+from prm_es.consumers import commands, topics
 from prm_es.install import install
 from prm_es.letters.acting import RETRY_HEADER
 from prm_es.messages import Envelope, binary_command
@@ -27,6 +28,7 @@ from tests.workers import read_topics, until
 
 BY = ("--as", "olga", "--reason", "mended since")
 SECRET = "joana@sul.example"
+UNKNOWN = "prm.partner.explode"
 
 
 @pytest.fixture(scope="module")
@@ -202,14 +204,12 @@ def test_a_type_that_was_unknown_is_decided_once_the_program_knows_it(
 ) -> None:
     sent = partner()
     _key, headers, value = binary_command(sent)
-    unknown = [(name, b"prm.partner.explode" if name == "ce_type" else raw) for name, raw in headers]
+    unknown = [(name, UNKNOWN.encode() if name == "ce_type" else raw) for name, raw in headers]
     letter = buried(desk, value, unknown)
     (row,) = rows(migrated, "SELECT code, id FROM dead_letters WHERE record_offset = %s", [desk.offset])
     assert row == {"code": "command.unknown_type", "id": sent.id}
     with pytest.MonkeyPatch.context() as patch:
-        from prm_es.aggregates import catalogue
-
-        patch.setitem(catalogue.COMMANDS, "prm.partner.explode", catalogue.COMMANDS["prm.partner.import"])  # type: ignore[attr-defined]
+        patch.setitem(catalogue.COMMANDS, UNKNOWN, catalogue.COMMANDS["prm.partner.import"])
         ran = prm("retry", letter, *BY)
     assert (ran.code, ran.out) == (0, f"{letter}: sent again: accepted\n")
 
@@ -217,15 +217,11 @@ def test_a_type_that_was_unknown_is_decided_once_the_program_knows_it(
 def test_a_retry_under_an_id_that_was_used_since_leaves_the_first_outcome(prm: Prm, desk: Desk, handling: None) -> None:
     sent = partner()
     _key, headers, value = binary_command(changed(sent, legal_name="Other Ltda"))
-    letter = buried(
-        desk, value, [(name, raw if name != "ce_type" else b"prm.partner.explode") for name, raw in headers]
-    )
+    letter = buried(desk, value, [(name, raw if name != "ce_type" else UNKNOWN.encode()) for name, raw in headers])
     desk.accepted(sent)
     assert state(prm, letter) == "open"  # whoever answered that id, this record has no answer
     with pytest.MonkeyPatch.context() as patch:
-        from prm_es.aggregates import catalogue
-
-        patch.setitem(catalogue.COMMANDS, "prm.partner.explode", catalogue.COMMANDS["prm.partner.import"])  # type: ignore[attr-defined]
+        patch.setitem(catalogue.COMMANDS, UNKNOWN, catalogue.COMMANDS["prm.partner.import"])
         ran = prm("retry", letter, *BY)
     assert ran.code == 1
     assert "accepted" not in ran.out
@@ -245,8 +241,6 @@ def test_a_letter_that_nobody_answers_stays_open(prm: Prm, desk: Desk, fresh: Se
 
 
 def _elsewhere(settings: Settings) -> str:
-    from prm_es.consumers import topics
-
     install(settings)
     topics.create(settings)
     with Store(settings) as store:
