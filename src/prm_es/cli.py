@@ -16,6 +16,7 @@ from uuid import UUID
 
 import psycopg
 import psycopg2
+import psycopg2.errors
 import typer
 from kafka.errors import KafkaError
 from pydantic import ValidationError
@@ -67,6 +68,8 @@ def main() -> None:
         _fail("; ".join(settings), WRONG_USAGE)
     except (psycopg.OperationalError, psycopg2.OperationalError) as error:
         _fail(f"PostgreSQL: {str(error).strip()}", UNAVAILABLE)
+    except (psycopg.errors.InsufficientPrivilege, psycopg2.errors.InsufficientPrivilege) as error:
+        _fail(f"PostgreSQL: {str(error).splitlines()[0]}", WRONG_USAGE)
     except KafkaError as error:
         _fail(f"Kafka: {type(error).__name__}: {error}", UNAVAILABLE)
     except Unavailable as error:

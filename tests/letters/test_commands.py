@@ -1,17 +1,17 @@
 """Dead letters of commands: what is told of them, and what becomes of them when somebody acts."""
 
 import json
-import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-import structlog
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from prm_es.aggregates import catalogue
 from prm_es.consumers import commands, topics
@@ -22,7 +22,7 @@ from prm_es.settings import Settings
 from prm_es.status import Observer
 from prm_es.store.store import Store
 from tests.support import Desk, changed, check_log, outcome, partner, rows
-from tests.test_cli import Prm, Ran, environment, in_process
+from tests.test_cli import Prm, environment, in_process
 from tests.test_dispatch import broken, failing
 from tests.workers import read_topics, until
 
@@ -31,34 +31,23 @@ SECRET = "joana@sul.example"
 UNKNOWN = "prm.partner.explode"
 
 
-@pytest.fixture(scope="module")
-def prm(migrated: Settings) -> Prm:
-    install(migrated)
-
-    def run(*arguments: str, stdin: bytes = b"") -> Ran:
-        return in_process(environment(migrated), "dead-letters", *arguments, stdin=stdin)
-
-    return run
-
-
-@pytest.fixture(scope="module", autouse=True)
-def unlogged() -> Iterator[None]:
-    """Keep logs apart from what the tests read."""
-    with Path(os.devnull).open("w") as nowhere:
-        structlog.configure([structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(nowhere))
+@contextmanager
+def handler(settings: Settings) -> Iterator[None]:
+    stop = Event()
+    thread = Thread(target=commands.work, args=(settings, stop), daemon=True)
+    thread.start()
+    try:
         yield
-        structlog.reset_defaults()
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
 def handling(migrated: Settings) -> Iterator[None]:
     """Let a handler run beside the tests."""
-    stop = Event()
-    thread = Thread(target=commands.work, args=(migrated, stop), daemon=True)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
+    with handler(migrated):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +76,15 @@ def failed(desk: Desk, sent: Envelope) -> str:
 def state(prm: Prm, letter: str) -> str:
     found: str = prm("show", letter, "--format", "json").json()["state"]
     return found
+
+
+def login(settings: Settings, role: Any) -> str:
+    """Give the connection string of somebody who can log in with this role and with no other."""
+    name = settings.db_role(role)
+    with psycopg.connect(settings.postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD 'theirs'").format(sql.Identifier(name)))
+    options = f"-c search_path={settings.store_schema}"
+    return make_conninfo(settings.postgres, user=name, password="theirs", options=options)
 
 
 def test_letters_are_listed_and_narrowed(prm: Prm, desk: Desk) -> None:
@@ -118,6 +116,16 @@ def test_a_letter_is_shown_with_its_original_bytes_and_headers(prm: Prm, desk: D
     words = prm("show", buried(desk, b"\xff\x1b[2J", [("name", b"\x1b]0;x")])).out
     assert '{"hex":"ff1b5b324a"}' in words
     assert "\x1b" not in words
+
+
+def test_a_letter_is_shown_to_whom_may_decrypt_and_to_nobody_else(prm: Prm, desk: Desk, migrated: Settings) -> None:
+    letter = buried(desk, SECRET.encode())
+    assert SECRET in prm("show", letter).out
+    assert SECRET not in prm("list").out
+    for role in ("reader", "projector"):
+        ran = prm("show", letter, PRM_POSTGRES_AUDITOR=login(migrated, role))
+        assert (ran.code in {2, 3}, ran.out, SECRET in ran.err) == (True, "", False), role
+        assert (ran.err.startswith("prm-es: "), "Traceback" in ran.err) == (True, False), ran.err
 
 
 def test_a_letter_whose_key_is_gone_can_be_discarded_and_nothing_else(
@@ -245,6 +253,27 @@ def _elsewhere(settings: Settings) -> str:
     topics.create(settings)
     with Store(settings) as store:
         return buried(Desk(store, topic=settings.command_topic("lead"), offset=10**6), b"junk")
+
+
+def test_a_letter_that_is_sent_again_twice_before_anybody_answers_is_decided_once(fresh: Settings) -> None:
+    install(fresh)
+    topics.create(fresh)
+    sent = partner()
+    with Store(fresh) as store:
+        letter = failed(Desk(store, topic=fresh.command_topic("partner"), offset=10**6), sent)
+    for _ in range(2):
+        ran = in_process(environment(fresh), "dead-letters", "retry", letter, *BY, "--timeout", "0.2")
+        assert ran.code == 1, ran.out
+    with handler(fresh), Observer(fresh) as observer:
+        assert observer.status().unanswered == 2
+        until(lambda: observer.status().unanswered == 0, "both are answered")
+    assert len(rows(fresh, "SELECT 1 FROM events WHERE originator_id = %s", [sent.subject])) == 1
+    (row,) = rows(fresh, "SELECT outcome, response FROM commands WHERE id = %s", [sent.id])
+    assert row["outcome"] == "accepted"
+    assert {one.value for one in read_topics(fresh, [fresh.results_topic])} == {bytes(row["response"])}
+    shown = in_process(environment(fresh), "dead-letters", "show", letter, "--format", "json").json()
+    assert (shown["state"], [step["result"] for step in shown["history"]]) == ("answered", ["accepted", "accepted"])
+    check_log(fresh)
 
 
 def test_discarding_closes_a_letter_with_who_did_it_and_why(prm: Prm, desk: Desk, migrated: Settings) -> None:

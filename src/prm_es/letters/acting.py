@@ -1,7 +1,8 @@
 """Retrying and discarding dead letters, each recorded with who does it and why.
 
 A record goes to its topic-partition again, with a header that no other record has: it is decided like any other, once,
-and its digest finds what became of it. The note is written first; a letter that was not answered stays open.
+and its digest finds what became of it. The note is written first; a letter that was not answered stays open. So does one
+whose id was answered since, for another record: it is not sent.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -172,7 +173,20 @@ def _readied(
             lost.append(Done(name_of(row), "its key is gone, and its bytes with it: it can be discarded", well=False))
         else:
             retries.append(_Retry.of(row, record))
-    return retries, lost
+    answered = _answered(connection, retries)
+    said = "its id was answered since, and that stands: it can be discarded"
+    lost += [Done(one.letter, said, well=False) for one in retries if _named(one) in answered]
+    return [one for one in retries if _named(one) not in answered], lost
+
+
+def _answered(connection: psycopg.Connection[Any], retries: Sequence[_Retry]) -> set[tuple[str, str]]:
+    """Give the ids that have an outcome: what is sent under one again changes nothing."""
+    sent = [one.sent for one in retries if one.sent]
+    query = (
+        "SELECT source, id FROM commands JOIN unnest(%s::text[], %s::text[]) AS asked (source, id) USING (source, id)"
+    )
+    found = connection.execute(query, ([one.source for one in sent], [one.id for one in sent]))
+    return {(row["source"], row["id"]) for row in found}
 
 
 def _send(settings: Settings, retries: Sequence[_Retry]) -> list[Done]:
