@@ -222,17 +222,20 @@ def test_a_type_that_was_unknown_is_decided_once_the_program_knows_it(
     assert (ran.code, ran.out) == (0, f"{letter}: sent again: accepted\n")
 
 
-def test_a_retry_under_an_id_that_was_used_since_leaves_the_first_outcome(prm: Prm, desk: Desk, handling: None) -> None:
+def test_a_letter_whose_id_was_answered_since_is_not_sent_and_can_be_discarded(
+    prm: Prm, desk: Desk, handling: None
+) -> None:
     sent = partner()
     _key, headers, value = binary_command(changed(sent, legal_name="Other Ltda"))
     letter = buried(desk, value, [(name, raw if name != "ce_type" else UNKNOWN.encode()) for name, raw in headers])
     desk.accepted(sent)
     assert state(prm, letter) == "open"  # whoever answered that id, this record has no answer
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(catalogue.COMMANDS, UNKNOWN, catalogue.COMMANDS["prm.partner.import"])
-        ran = prm("retry", letter, *BY)
-    assert ran.code == 1
-    assert "accepted" not in ran.out
+    ran = prm("retry", letter, *BY)
+    said = f"{letter}: its id was answered since, and that stands: it can be discarded\n"
+    assert (ran.code, ran.out) == (1, said)
+    found = prm("show", letter, "--format", "json").json()
+    assert (found["state"], found["history"]) == ("open", [])
+    assert prm("discard", letter, *BY).code == 0
 
 
 def test_a_letter_that_nobody_answers_stays_open(prm: Prm, desk: Desk, fresh: Settings) -> None:
