@@ -17,6 +17,7 @@ from prm_es.aggregates import catalogue
 from prm_es.consumers import commands, topics
 from prm_es.install import install
 from prm_es.letters.acting import RETRY_HEADER
+from prm_es.local.doctor import workers
 from prm_es.messages import Envelope, binary_command
 from prm_es.settings import Settings
 from prm_es.status import Observer
@@ -300,6 +301,17 @@ def test_discarding_closes_a_letter_with_who_did_it_and_why(prm: Prm, desk: Desk
     closed = prm("list", "--state", "closed", "--format", "json").json()
     assert letter in {one["letter"] for one in closed}
     assert letter not in prm("list").out
+
+
+def test_the_doctor_names_what_is_open_and_nothing_else(prm: Prm, desk: Desk, migrated: Settings) -> None:
+    buried(desk, b"junk")
+    assert "dead-letters list" in told(migrated)["dead letters"]
+    assert prm("discard", "--all", *BY).code == 0
+    assert "dead letters" not in told(migrated)
+
+
+def told(settings: Settings) -> dict[str, str]:
+    return {one.name: one.sentence for one in workers(settings, pause=lambda _seconds: None)}
 
 
 def test_a_failed_command_that_its_sender_sends_again_is_closed_by_its_answer(prm: Prm, desk: Desk) -> None:

@@ -1,8 +1,8 @@
 """Retrying and discarding dead letters, each recorded with who does it and why.
 
 A record goes to its topic-partition again, with a header that no other record has: it is decided like any other, once,
-and its digest finds what became of it. The note is written first; a letter that was not answered stays open. So does one
-whose id was answered since, for another record: it is not sent.
+and its digest finds what became of it. The note is written first; a letter that was not answered stays open. One whose
+id was answered since, for another record, is not sent.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
