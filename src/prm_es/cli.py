@@ -16,6 +16,7 @@ from uuid import UUID
 
 import psycopg
 import psycopg2
+import psycopg2.errors
 import typer
 from kafka.errors import KafkaError
 from pydantic import ValidationError
@@ -67,6 +68,8 @@ def main() -> None:
         _fail("; ".join(settings), WRONG_USAGE)
     except (psycopg.OperationalError, psycopg2.OperationalError) as error:
         _fail(f"PostgreSQL: {str(error).strip()}", UNAVAILABLE)
+    except (psycopg.errors.InsufficientPrivilege, psycopg2.errors.InsufficientPrivilege) as error:
+        _fail(f"PostgreSQL: {str(error).splitlines()[0]}", WRONG_USAGE)
     except KafkaError as error:
         _fail(f"Kafka: {type(error).__name__}: {error}", UNAVAILABLE)
     except Unavailable as error:
@@ -203,12 +206,14 @@ def _status_lines(record: Any, found: Any, addresses: dict[str, str]) -> Iterato
     yield f"commands     {found.accepted} accepted, {found.refused} refused, {found.unanswered} unanswered"
     yield f"published    position {found.published}, {found.unpublished} events behind"
     for model in found.read_models:
-        parked = f", {model.parked} events parked" if model.parked else ""
+        parked = f", {model.parked} events parked from position {model.parked_from} on" if model.parked else ""
         yield (
             f"{model.name:<13}position {model.as_of}, {model.behind_events} events and"
             f" {model.behind_seconds:.1f} s behind{parked} (generation {model.generation})"
         )
-    yield f"dead letters {found.dead_letters}"
+    events = sum(model.parked_streams for model in found.read_models)
+    of_commands = f"{found.open_dead_letters} of commands open ({found.dead_letters} in all)"
+    yield f"dead letters {of_commands}, {events} of events open"
 
 
 @app.command()
@@ -750,6 +755,156 @@ def state(
     with Store(_connected(data), "auditor") as store:
         past = state_at(store, aggregate, subject, position=position, recorded_at=moment, reveal=reveal)
     typer.echo(past.as_json())
+
+
+# Dead letters
+
+letters_app = typer.Typer(
+    help="What no command could be read from or decided of, and events that a read model could not take.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(letters_app, name="dead-letters")
+LettersArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[LETTER]…", help="As list names them: topic/partition/offset or read-model/position."),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All that are open, narrowed by --kind, --read-model, --code.")]
+KindOption = Annotated[str | None, typer.Option("--kind", help="Only those of this kind: command or event.")]
+ReadModelOption = Annotated[str | None, typer.Option("--read-model", help="Only events that this one could not take.")]
+CodeOption = Annotated[str | None, typer.Option("--code", help="Only those with this code, as message.not_json.")]
+ActorOption = Annotated[str, typer.Option("--as", metavar="ID", help="Who does it; recorded for ever.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; recorded for ever, so without personal data.")]
+
+
+@letters_app.command("list")
+def letters_list(
+    kind: KindOption = None,
+    read_model: ReadModelOption = None,
+    code: CodeOption = None,
+    state: Annotated[str, typer.Option("--state", help="open, closed or all.")] = "open",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000,
+    data: DataOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """List dead letters, the open ones unless said otherwise, oldest first.
+
+    Example: prm-es dead-letters list --kind command --code command.failed
+    """
+    from itertools import islice  # noqa: PLC0415
+
+    from prm_es.letters.listing import COLUMNS, listed  # noqa: PLC0415
+
+    found = listed(_connected(data), _chosen_letters(kind, read_model, code, state))
+    rows = [one.row for one in islice(found, limit)]
+    write(COLUMNS, rows, form)
+    if next(found, None) is not None:
+        typer.echo(f"there are more: --limit {limit} was reached", err=True)
+
+
+def _chosen_letters(kind: str | None, read_model: str | None, code: str | None, state: str) -> Any:  # noqa: ANN401
+    from prm_es.letters.listing import COMMAND, EVENT, STATES, Chosen  # noqa: PLC0415
+    from prm_es.projections.registry import named  # noqa: PLC0415
+
+    if kind not in (None, COMMAND, EVENT):
+        raise Usage(f"--kind: {kind} is none of {COMMAND}, {EVENT}")
+    if state not in STATES:
+        raise Usage(f"--state: {state} is none of {', '.join(STATES)}")
+    return Chosen(kind, named(read_model).name if read_model else None, code, state)
+
+
+@letters_app.command("show")
+def letters_show(
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help="As list names it.")],
+    data: DataOption = None,
+    form: Annotated[AnswerFormat, typer.Option("--format", help="How to write it.")] = AnswerFormat.WORDS,
+) -> None:
+    """Show all about a dead letter: place, reason, history, and its content in clear, personal data included.
+
+    Example: prm-es dead-letters show prm.commands.lead/3/1017
+    """
+    from prm_es.letters.showing import show as show_letter  # noqa: PLC0415
+
+    shown = show_letter(_connected(data), letter)
+    if form is AnswerFormat.JSON:
+        typer.echo(json.dumps(shown.as_json(), ensure_ascii=False, indent=1))
+    else:
+        for line in shown.in_words():
+            typer.echo(line)
+    if shown.content:
+        typer.echo("decrypted for you: this may hold personal data", err=True)
+
+
+@letters_app.command("retry")
+def letters_retry(
+    actor: ActorOption,
+    reason: ReasonOption,
+    letters: LettersArgument = None,
+    every: AllOption = False,
+    kind: KindOption = None,
+    read_model: ReadModelOption = None,
+    code: CodeOption = None,
+    data: DataOption = None,
+    timeout: TimeoutOption = 15.0,
+) -> None:
+    """Send a record to its topic again to be decided anew, or fold parked events again, those that wait in order.
+
+    Exits with 1 if one was refused, is dead again, cannot be folded or was not answered in time: that stays open.
+
+    Example: prm-es dead-letters retry --all --code command.failed --as olga --reason "fixed in 0.2.1"
+    """
+    chosen = _letters(letters, every, _chosen_letters(kind, read_model, code, "open"), _connected(data))
+    _act_on_letters(_connected(data), chosen, "retry", actor, reason, timeout)
+
+
+@letters_app.command("discard")
+def letters_discard(
+    actor: ActorOption,
+    reason: ReasonOption,
+    letters: LettersArgument = None,
+    every: AllOption = False,
+    kind: KindOption = None,
+    read_model: ReadModelOption = None,
+    code: CodeOption = None,
+    data: DataOption = None,
+    timeout: TimeoutOption = 15.0,
+) -> None:
+    """Close dead letters for good. The read model skips a discarded event, and folds those that wait behind it.
+
+    Example: prm-es dead-letters discard pipeline/4711 --as olga --reason "a test that was never a deal"
+    """
+    chosen = _letters(letters, every, _chosen_letters(kind, read_model, code, "open"), _connected(data))
+    _act_on_letters(_connected(data), chosen, "discard", actor, reason, timeout)
+
+
+def _letters(letters: list[str] | None, every: bool, chosen: Any, settings: Settings) -> list[str]:  # noqa: ANN401
+    from prm_es.letters.listing import Chosen, listed  # noqa: PLC0415
+
+    if bool(letters) == every:
+        raise Usage("name letters, or give --all")
+    if letters and chosen != Chosen():
+        raise Usage("--kind, --read-model and --code narrow --all, and no letters that are named")
+    return letters or [one.letter for one in listed(settings, chosen)]
+
+
+def _act_on_letters(
+    settings: Settings,
+    letters: list[str],
+    action: Any,  # noqa: ANN401
+    actor: str,
+    reason: str,
+    timeout: float,
+) -> None:
+    from prm_es.letters.acting import act, noted  # noqa: PLC0415
+    from prm_es.upstream.progress import counter  # noqa: PLC0415
+
+    wrong = 0
+    with counter(action) as progress:
+        for done in act(settings, letters, action, noted(actor, reason), timeout, progress):
+            typer.echo(f"{done.letter}: {done.sentence}")
+            wrong += not done.well
+    typer.echo(f"{len(letters) - wrong} of {len(letters)} as wanted", err=True)
+    raise typer.Exit(DIFFERS if wrong else 0)
 
 
 # Running the parts

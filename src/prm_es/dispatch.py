@@ -392,13 +392,25 @@ def _organisations(commands: Iterable[_Readable]) -> Iterator[UUID]:
 
 
 def _place(record: Record) -> Place:
-    return Place(record.topic, record.partition, record.offset, sha256(_framed(record)).digest())
+    return Place(record.topic, record.partition, record.offset, digest_of(record))
+
+
+def digest_of(record: Record) -> bytes:
+    """Give the digest of a record's headers and value, by which its place is told from another topic's of that name."""
+    return sha256(_framed(record)).digest()
 
 
 def _framed(record: Record) -> bytes:
     """Give the headers and the value of a record as JSON of hexadecimal texts."""
     headers = [[name, raw.hex() if raw is not None else None] for name, raw in record.headers]
     return orjson.dumps({"headers": headers, "value": record.value.hex() if record.value is not None else None})
+
+
+def unframed(framed: bytes) -> tuple[Sequence[tuple[str, bytes | None]], bytes | None]:
+    """Give the headers and the value of a record back from what its dead letter keeps, decrypted."""
+    content = orjson.loads(framed)
+    headers = [(name, bytes.fromhex(raw) if raw is not None else None) for name, raw in content["headers"]]
+    return headers, bytes.fromhex(content["value"]) if content["value"] is not None else None
 
 
 def _identity(sent: Envelope) -> dict[str, str]:

@@ -24,7 +24,10 @@ def configure(
     ]
     terminal = sys.stderr.isatty() if form == "auto" else form == "console"
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=terminal and not os.environ.get("NO_COLOR"))
+        structlog.dev.ConsoleRenderer(
+            colors=terminal and not os.environ.get("NO_COLOR"),
+            exception_formatter=structlog.dev.plain_traceback,  # the other one shows what variables hold
+        )
         if terminal
         else structlog.processors.JSONRenderer()
     )

@@ -21,7 +21,7 @@ from prm_es.projections.base import PERSONAL, ReadModel
 from prm_es.projections.ordered import EVERYTHING, OrderedModel, OrderedProjector
 from prm_es.projections.registry import READ_MODELS
 from prm_es.projections.rows import Copier
-from prm_es.projections.runner import COLUMNS, Projector, event_of, fold_stream, park, schema_of, streams
+from prm_es.projections.runner import COLUMNS, Projector, discarded, event_of, fold_stream, park, schema_of, streams
 from prm_es.settings import PARTITIONS, Settings
 from prm_es.store.locks import Lock, keys
 
@@ -267,7 +267,7 @@ def _copy_all(
 ) -> int:
     copier = Copier(cursor, model, schema_of(settings, model.name, generation))
     wanted = [f"prm.{name}.%" for name in model.aggregates]
-    done = 0
+    done, skipped = 0, discarded(cursor, model)
     with connection.cursor(name="rebuild") as log_cursor:
         log_cursor.itersize = 5000
         log_cursor.execute(
@@ -275,7 +275,7 @@ def _copy_all(
             (head, wanted),
         )
         for subject, stream in streams(map(event_of, log_cursor)):
-            rows, refused = fold_stream(model, model.empty(), stream)
+            rows, refused = fold_stream(model, model.empty(), [one for one in stream if one.position not in skipped])
             copier.add(subject, rows)
             park(cursor, settings, model, generation, refused)
             done += len(stream)

@@ -18,11 +18,16 @@ from prm_es.settings import PARTITIONS, Settings
 from prm_es.store.sole import sole_row
 
 POLL_S: Final = 0.1
+_OPEN: Final = "SELECT count(*) AS n FROM dead_letter_states WHERE state IN ('open', 'retried')"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One read model: `as_of` is the position up to which its rows are complete, `parked` the events that wait."""
+    """One read model: `as_of` is the position up to which its rows are complete.
+
+    `parked` counts the events that wait, `parked_streams` the aggregates that they are of, each behind one event that
+    could not be folded; `parked_from` is the position of the first, None if there is none.
+    """
 
     name: str
     generation: int
@@ -31,11 +36,13 @@ class ModelStatus:
     behind_events: int
     behind_seconds: float
     parked: int
+    parked_streams: int = 0
+    parked_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Positions of the whole installation."""
+    """Positions of the whole installation. Of all `dead_letters` of commands, `open_dead_letters` wait for somebody."""
 
     store_id: str
     head: int
@@ -46,6 +53,7 @@ class Status:
     accepted: int
     refused: int
     dead_letters: int
+    open_dead_letters: int
     read_models: Sequence[ModelStatus]
 
     @property
@@ -88,7 +96,10 @@ class Observer:
         self._consumer.close()
 
     def status(self, *, counts: bool = True) -> Status:
-        """Give the status now; without `counts` those of outcomes stay 0, which is cheaper. Raises Unavailable."""
+        """Give the status now; without `counts` those of outcomes and of what is open stay 0, which is cheaper.
+
+        Raises Unavailable.
+        """
         try:
             unanswered = self._unanswered()  # first: what is answered afterwards is then counted below
             with self._connection.transaction():
@@ -111,8 +122,9 @@ class Observer:
         published = sole_row(
             self._connection, "SELECT coalesce(max(position), 0) AS position FROM published WHERE topic = '*'"
         ).position
-        outcomes = {"accepted": 0, "refused": 0}
+        outcomes, waiting = {"accepted": 0, "refused": 0}, 0
         if counts:
+            waiting = sole_row(self._connection, _OPEN).n
             outcomes |= {
                 row.outcome: row.n
                 for row in self._connection.execute("SELECT outcome, count(*) AS n FROM commands GROUP BY 1")
@@ -127,6 +139,7 @@ class Observer:
             accepted=outcomes["accepted"],
             refused=outcomes["refused"],
             dead_letters=sole_row(self._connection, "SELECT count(*) AS n FROM dead_letters").n,
+            open_dead_letters=waiting,
             read_models=[self._model(row, head.last_position) for row in self._models()],
         )
 
@@ -134,10 +147,12 @@ class Observer:
         query = sql.SQL(
             "SELECT g.name, g.generation, g.version, min(c.position) FILTER (WHERE p.position > c.position) AS lowest,"
             " (SELECT max(e.position) FROM published e WHERE e.topic = '*') AS everything,"
-            " (SELECT count(*) FROM {0}.dead_letters d WHERE d.name = g.name AND d.generation = g.generation) AS parked"
-            " FROM {0}.generations g JOIN {0}.checkpoints c USING (name, generation)"
-            " LEFT JOIN published p USING (topic, partition) WHERE g.status = 'live'"
-            " GROUP BY g.name, g.generation, g.version ORDER BY g.name"
+            " parked.* FROM {0}.generations g JOIN {0}.checkpoints c USING (name, generation)"
+            " LEFT JOIN published p USING (topic, partition) CROSS JOIN LATERAL (SELECT count(*) AS parked,"
+            " count(DISTINCT d.aggregate_id) AS parked_streams, min(d.position) AS parked_from FROM {0}.dead_letters d"
+            " WHERE d.name = g.name AND d.generation = g.generation) parked WHERE g.status = 'live'"
+            " GROUP BY g.name, g.generation, g.version, parked.parked, parked.parked_streams, parked.parked_from"
+            " ORDER BY g.name"
         )
         return self._connection.execute(query.format(sql.Identifier(self._settings.projections_schema))).fetchall()
 
@@ -149,7 +164,8 @@ class Observer:
             (as_of,),
         ).fetchone()
         seconds = max(0.0, since.seconds) if since and as_of < head else 0.0
-        return ModelStatus(row.name, row.generation, row.version, as_of, head - as_of, round(seconds, 3), row.parked)
+        waiting = (row.parked, row.parked_streams, row.parked_from)
+        return ModelStatus(row.name, row.generation, row.version, as_of, head - as_of, round(seconds, 3), *waiting)
 
 
 def wait(

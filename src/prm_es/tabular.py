@@ -22,6 +22,11 @@ from prm_es.messages import utc_text
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
+def visible(text: str) -> str:
+    """Show control characters, which a terminal would obey, as one mark each."""
+    return _CONTROL.sub("\ufffd", text)
+
+
 class Format(StrEnum):
     """How rows are written."""
 
@@ -66,9 +71,9 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], file: TextI
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, name in enumerate(columns):
         numeric = any(isinstance(row[number], int | Decimal) and not isinstance(row[number], bool) for row in rows)
-        table.add_column(Text(_CONTROL.sub("\ufffd", name)), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(visible(name)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_CONTROL.sub("\ufffd", _text(value))) for value in row))  # Text: no markup, no emoji
+        table.add_row(*(Text(visible(_text(value))) for value in row))  # Text: no markup, no emoji
     console = Console(file=file, highlight=False)
     if not console.is_terminal:
         console.width = 10_000  # a pipe has no edge to wrap at

@@ -106,7 +106,7 @@ def parse_event(wire: str, data: bytes | Mapping[str, Any]) -> Event:
     newest = _newest(wire) if upcast else wire
     event = EVENTS.get(newest)
     if event is None:
-        raise TooOld(f"this program does not know events of type {wire}")
+        raise TooOld(f"this program does not know events of type {wire}: start the version that wrote them")
     try:
         if upcast is not None:
             return event.model_validate(upcast(_content(data)))

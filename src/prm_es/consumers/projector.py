@@ -29,7 +29,7 @@ from kafka.structs import OffsetAndMetadata  # noqa: E402
 from mode import CrashingSupervisor  # noqa: E402
 
 from prm_es.consumers.runtime import UNAVAILABLE  # noqa: E402
-from prm_es.errors import ForeignHistory  # noqa: E402
+from prm_es.errors import ForeignHistory, PrmError  # noqa: E402
 from prm_es.messages import read_event  # noqa: E402
 from prm_es.projections.base import ReadModel  # noqa: E402
 from prm_es.projections.runner import CHUNK, Item, Place, Projector  # noqa: E402
@@ -105,8 +105,8 @@ def group(settings: Settings, models: Sequence[ReadModel]) -> str:
 def work(settings: Settings, models: Sequence[ReadModel], stop: StopEvent) -> None:
     """Catch up from the store, then follow the topics until a signal stops the process.
 
-    Raises Unavailable or psycopg2 errors while catching up; later a failure ends the process with code 1, and nothing
-    that was not committed is acknowledged.
+    Raises Unavailable (TooOld, ForeignHistory, …), and psycopg2 errors while catching up; later any other failure ends
+    the process with code 1. Nothing that was not committed is acknowledged.
     """
     projectors = [Projector(settings, model) for model in models]
     topics = _topics(settings, models)
@@ -185,7 +185,12 @@ def _follow(
     app.timer(interval=IDLE_CHECK_S)(look_for_missing_tails)
     worker = _Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
     log.info("projector.active", models=[model.name for model in models])
-    worker.execute_from_commandline()
+    try:
+        worker.execute_from_commandline()
+    except SystemExit:
+        if isinstance(worker.crash_reason, PrmError):  # whoever runs this says it in one sentence
+            raise worker.crash_reason from None
+        raise
 
 
 class _Worker(faust.Worker):

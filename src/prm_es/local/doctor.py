@@ -348,7 +348,7 @@ def workers(settings: Settings, pause: Callable[[float], None] = time.sleep) -> 
             first = observer.status(counts=False)
             if not first.settled:
                 pause(1.0)
-            last = observer.status(counts=False)
+            last = observer.status()
     except (PrmError, psycopg.Error, KafkaError) as problem:
         yield fail("workers", f"how far they are cannot be told: {problem}")
         return
@@ -356,16 +356,15 @@ def workers(settings: Settings, pause: Callable[[float], None] = time.sleep) -> 
     yield _behind("publish", "events unpublished", first.unpublished, last.unpublished)
     for then, now in zip(first.read_models, last.read_models, strict=False):
         if now.parked:
-            yield warn(
-                now.name, f"{now.parked} events are parked: the logs say why; mend it, then `rebuild {now.name}`"
-            )
+            verb = f"prm-es dead-letters list --read-model {now.name}"
+            yield warn(now.name, f"{now.parked} events are parked: `{verb}` says which and why")
         elif now.behind_events and now.behind_seconds > LAG_S:
             yield _behind(f"project {now.name}", "events behind", then.behind_events, now.behind_events)
         else:
             yield ok(now.name, f"complete up to position {now.as_of}")
-    if last.dead_letters:
-        advice = "their codes: docs/operators.md, dead letters"
-        yield warn("dead letters", f"{last.dead_letters} records could not be read as commands; {advice}")
+    if last.open_dead_letters:
+        said = f"{last.open_dead_letters} records could not be read or decided as commands"
+        yield warn("dead letters", f"{said}: `prm-es dead-letters list` says which and why")
 
 
 def _behind(worker: str, what: str, then: int, now: int) -> Finding:

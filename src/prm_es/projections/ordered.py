@@ -21,7 +21,7 @@ from prm_es.errors import TooOld
 from prm_es.messages import RESERVED, VENDOR, Actor, Envelope, Recorded, Role
 from prm_es.projections import rows as tables
 from prm_es.projections.base import ReadModel, Rows
-from prm_es.projections.runner import event_of, live_generation, park, schema_of
+from prm_es.projections.runner import discarded, event_of, live_generation, park, schema_of
 from prm_es.settings import DbRole, Settings
 
 log = structlog.get_logger()
@@ -225,7 +225,9 @@ class OrderedProjector:
     def _fold(self, cursor: Any, generation: int, events: Sequence[Recorded]) -> int:  # noqa: ANN401
         """Fold, write, send; gives the position reached, to which the checkpoint has moved."""
         schema = schema_of(self._settings, self._model.name, generation)
-        parsed = _parse([event for event in events if event.aggregate in self._model.aggregates])
+        skipped = discarded(cursor, self._model)
+        mine = (event for event in events if event.aggregate in self._model.aggregates)
+        parsed = _parse([event for event in mine if event.position not in skipped])
         ids = {one.recorded.subject for one in parsed} | self._model.related(cursor, schema, parsed)
         before = tables.load(cursor, self._model, schema, sorted(ids))
         book, commands = fold_in_order(self._model, before, parsed)

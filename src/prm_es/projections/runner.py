@@ -60,6 +60,7 @@ class Projector:
         role: DbRole = "owner" if generation is not None else "projector"
         self._connection = psycopg2.connect(settings.dsn(role))
         self._behind_before: dict[Place, int] = {}
+        self._discarded: frozenset[int] | None = None
 
     def close(self) -> None:
         """Give the connection back."""
@@ -184,9 +185,12 @@ class Projector:
         return [event_of(row) for row in cursor if partition_of(row[1]) == number]
 
     def _fold_and_save(self, cursor: Any, schema: str, generation: int, fresh: Sequence[Recorded]) -> int:  # noqa: ANN401
+        if self._discarded is None:  # what is discarded later lies behind the checkpoint and does not come again
+            self._discarded = discarded(cursor, self._model)
         by_subject: dict[UUID, list[Recorded]] = {}
         for event in fresh:
-            by_subject.setdefault(event.subject, []).append(event)
+            if event.position not in self._discarded:
+                by_subject.setdefault(event.subject, []).append(event)
         parked_before = self._parked(cursor, generation, list(by_subject))
         before = tables.load(cursor, self._model, schema, [one for one in by_subject if one not in parked_before])
         changes: dict[UUID, tuple[Rows, Rows]] = {}
@@ -274,6 +278,13 @@ def park(
     for event, reason in letters:
         log.error("projector.parked", model=model.name, position=event.position, reason=reason)
         cursor.execute(query, (model.name, generation, event.position, event.subject, reason))
+
+
+def discarded(cursor: Any, model: ReadModel) -> frozenset[int]:  # noqa: ANN401
+    """Give the positions of the events that this version of a read model skips: their dead letters were discarded."""
+    query = "SELECT position FROM parked_event_actions WHERE model = %s AND version = %s AND action = 'discard'"
+    cursor.execute(query, (model.name, model.version))
+    return frozenset(row[0] for row in cursor)
 
 
 def schema_of(settings: Settings, name: str, generation: int) -> str:

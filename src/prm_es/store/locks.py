@@ -15,6 +15,7 @@ class Lock(IntEnum):
     DEADLINES = 6
     REACTIONS = 7
     ASK = 8
+    LETTERS = 9
 
 
 def keys(prefix: str, lock: Lock) -> tuple[int, int]:
