@@ -18,6 +18,7 @@ warms up on another seed.
 """
 
 import argparse
+import gc
 import os
 import signal
 import statistics
@@ -111,6 +112,7 @@ def _nothing(_settings: Settings) -> None:
 def one_round(folder: Path, seed: int, ours: int, theirs: int) -> tuple[float, float]:
     """Measure both ways, one after the other, on one server that is made for it."""
     commands, warm = commands_of(seed, ours), commands_of(0, WARM_OURS)
+    gc.freeze()  # for either side: what it is given is not what it should spend time on
     base = Settings(data=folder)
     with running(base, WORKERS) as settings:
         send(settings, warm, wait=True)
