@@ -6,8 +6,9 @@ SEED ?= 1
 UNTIL ?=
 ROUNDS ?= 20
 MUTANT ?=
+INPUTS ?= 1000000
 
-.PHONY: demo test lint check-main bench chaos setup lock schemas picture loc
+.PHONY: demo test lint check-main bench chaos fuzz setup lock schemas picture loc
 
 demo: setup ## a generated scenario through the whole path, a summary of it, and deadlines at work
 	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
@@ -26,6 +27,9 @@ check-main: setup ## the main job on a fresh data folder, ends with one line of 
 
 chaos: setup ## kill everything under load for ROUNDS rounds, judge what is left, then break the product in five ways
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --seed $(SEED) $(if $(MUTANT),--mutant $(MUTANT),--mutants)
+
+fuzz: setup ## INPUTS bad inputs by SEED to the command door: each is answered or a dead letter, and nothing falls over
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED)
 
 bench: setup ## commands a second, beside the documented way of the eventsourcing library, and the ratio
 	$(BIN)/python bench/throughput.py $(ARGS)

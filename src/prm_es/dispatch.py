@@ -185,6 +185,7 @@ class _Round:
         self.outcomes = self.batch.outcomes([one.key for one in readable])
         self.placed = self._placed_before(readable)
         self._load([one for one in readable if one.key not in self.outcomes])
+        self.batch.load_keys(_key_of(_place(one.record)) for one in self.read if isinstance(one, _Dead))
         answers = [self._answer(one) for one in self.read]
         self.space.guard()
         return answers, self.batch.write(self.writes)
@@ -338,8 +339,7 @@ class _Round:
     def _bury(self, record: Record, code: str, sentence: str, sent: Envelope | None) -> Answer:
         place = _place(record)
         if place not in self.placed:
-            key_id = uuid5(NAMESPACE, f"record\n{place.topic}\n{place.partition}\n{place.offset}\n{place.digest.hex()}")
-            self.batch.load_keys((key_id,))
+            key_id = _key_of(place)
             sealed = seal_bytes(_framed(record), key_id, self.batch.vault.key(key_id, "record"))
             source, command_id = (sent.source, sent.id) if sent else (None, None)
             self.writes.dead.append(DeadRow(place, code, sentence, source, command_id, sealed, key_id))
@@ -398,6 +398,11 @@ def _place(record: Record) -> Place:
 def digest_of(record: Record) -> bytes:
     """Give the digest of a record's headers and value, by which its place is told from another topic's of that name."""
     return sha256(_framed(record)).digest()
+
+
+def _key_of(place: Place) -> UUID:
+    """Give the id of the key under which a record that is a dead letter is encrypted."""
+    return uuid5(NAMESPACE, f"record\n{place.topic}\n{place.partition}\n{place.offset}\n{place.digest.hex()}")
 
 
 def _framed(record: Record) -> bytes:

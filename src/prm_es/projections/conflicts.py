@@ -122,7 +122,7 @@ def _lead(before: Lead | None, recorded: Recorded, event: Event) -> Lead:
             return _details(row, event, event.changed)
         case lead.Protection():
             return replace(row, protected_until=event.protected_until)
-        case lead.ProtectionEnded() | lead.DecisionReverted():
+        case lead.ProtectionEnded() | lead.DecisionReverted() | lead.Disqualified():
             return replace(row, protected_until=None)
         case lead.ProtectionExpired() | lead.ProtectionRevoked():
             held = row.partner_id if event.status != "qualified" else None
@@ -382,7 +382,7 @@ def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> set[UUID]:  #
 
 MODEL = OrderedModel(
     name="conflicts",
-    version=1,
+    version=2,
     aggregates=("partner", "lead"),
     tables=(
         Table(Lead, ("lead_id",), sealed=("customer",)),
