@@ -4,6 +4,7 @@ Every record gets exactly one recorded outcome, in one transaction: accepted or 
 letter by its place. A record seen before gets its first outcome again, byte for byte.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from uuid import UUID, uuid5
 import orjson
 import structlog
 
+from prm_es import metrics
 from prm_es.aggregates import catalogue
 from prm_es.aggregates.base import (
     Aggregate,
@@ -107,6 +109,8 @@ def dispatch(store: Store, records: Sequence[Record], memory: Memory | None = No
         this = _Round(batch, read, memory)
         answers, end = this.answers()
     memory.keep(this.space.loaded, end)
+    outcomes = Counter(row.outcome for row in this.writes.commands)
+    metrics.decided(len(records), outcomes, reused=len(this.writes.reused), dead=len(this.writes.dead))
     return answers
 
 

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     Kafka takes its jars from the folder `kafka_jars`, or from `maven`'s address by way of the folder `cache`.
     After `import_quiet` seconds without imports of the past, deadlines that such an import has set to a time already
     over are acted upon.
+    Each worker says how it is at `metrics_host` and `metrics_port` (0: a free one); it counts as stuck when it has
+    finished nothing for `stuck_after` seconds.
     """
 
     model_config = SettingsConfigDict(env_prefix="PRM_", frozen=True, extra="ignore")
@@ -54,6 +56,9 @@ class Settings(BaseSettings):
     kafka_heap: Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")] = "192m"
     report_tz: str = "UTC"
     import_quiet: Annotated[float, Field(ge=0)] = 30.0
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    stuck_after: Annotated[float, Field(gt=0)] = 60.0
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from threading import Event
+from time import time_ns
 from typing import Any, Final
 
 import structlog
@@ -9,9 +10,11 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
+from prm_es import metrics, tracing
 from prm_es.consumers import header_names
 from prm_es.dispatch import Answer, Record, dispatch
 from prm_es.errors import Unavailable
+from prm_es.liveness import LIVE
 from prm_es.partitions import partition_of
 from prm_es.settings import Settings
 from prm_es.store.store import Store
@@ -32,11 +35,18 @@ def work(settings: Settings, stop: Event) -> None:
         memory = Memory()
         try:
             while not stop.is_set():
+                LIVE.progressed("waiting for commands")
                 records = _poll(consumer)
                 if records:
-                    answers = dispatch(store, records, memory)
-                    _produce(settings, producer, answers)
-                    consumer.commit(_next_offsets(records))
+                    began = time_ns()
+                    with metrics.work("handle").batch(len(records)):
+                        LIVE.doing("deciding a batch")
+                        answers = dispatch(store, records, memory)
+                        LIVE.doing("sending the answers")
+                        _produce(settings, producer, answers)
+                        LIVE.doing("committing the offsets")
+                        consumer.commit(_next_offsets(records))
+                    tracing.handled(answers, began)
                     log.debug("commands.handled", records=len(records))
         finally:
             producer.close(timeout=5)

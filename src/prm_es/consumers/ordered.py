@@ -7,14 +7,16 @@ they look every half second anyway. What they ask for goes to the command topics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, Final
 
 import psycopg
 import structlog
 from kafka import KafkaProducer
 
+from prm_es import metrics
 from prm_es.consumers.single import take_lock
+from prm_es.liveness import LIVE
 from prm_es.messages import Envelope, binary_command
 from prm_es.partitions import partition_of
 from prm_es.projections import conflicts, deadlines, reactions
@@ -50,15 +52,23 @@ def follow(settings: Settings, model: OrderedModel, stop: Event) -> None:
             due = Due(settings, projector) if model is deadlines.MODEL else None
             imported_at = monotonic()
             while not stop.is_set():
+                LIVE.progressed("folding the log")
+                began = perf_counter()
                 step = projector.advance()
+                if step.events:
+                    metrics.work(model.name).observe(step.events, began)
+                    metrics.applied(model.name, applied=step.events)
                 if step.imported:
                     imported_at = monotonic()
                 if step.parked:
+                    LIVE.doing("waiting behind an event that could not be folded")
                     stop.wait(PARKED_S)
                 elif step.events < CHUNK:
                     quiet = monotonic() - imported_at > settings.import_quiet
+                    LIVE.doing("sending what is due")
                     sent = due.send(send, late_too=quiet) if due else 0
                     if not (step.events or sent):
+                        LIVE.doing("waiting for events")
                         _wait(session)
 
 
@@ -98,6 +108,7 @@ def _sender(settings: Settings) -> Iterator[Send]:
         producer.flush()
         for future in futures:
             future.get(timeout=0)
+        metrics.asked(len(futures))
         log.debug("worker.asked", commands=len(futures))
 
     try:

@@ -18,6 +18,7 @@ from ssl import create_default_context  # noqa: E402
 from tempfile import gettempdir  # noqa: E402
 from threading import Event as StopEvent  # noqa: E402
 from threading import Timer  # noqa: E402
+from time import time_ns  # noqa: E402
 from typing import Any, Final, NoReturn  # noqa: E402
 
 import faust  # noqa: E402
@@ -28,8 +29,10 @@ from kafka.errors import KafkaError  # noqa: E402
 from kafka.structs import OffsetAndMetadata  # noqa: E402
 from mode import CrashingSupervisor  # noqa: E402
 
+from prm_es import metrics, tracing  # noqa: E402
 from prm_es.consumers.runtime import UNAVAILABLE  # noqa: E402
 from prm_es.errors import ForeignHistory, PrmError  # noqa: E402
+from prm_es.liveness import LIVE  # noqa: E402
 from prm_es.messages import read_event  # noqa: E402
 from prm_es.projections.base import ReadModel  # noqa: E402
 from prm_es.projections.runner import CHUNK, Item, Place, Projector  # noqa: E402
@@ -139,6 +142,7 @@ def _catch_up(
         start = after = projector.behind()
         while not stop.is_set() and (reached := projector.catch_up(after)) > after:
             after = reached
+            LIVE.progressed(f"catching up {model.name}")
         log.info("projector.caught_up", model=model.name, start=start, position=after)
     if not stop.is_set():
         _move_group(settings, models, ends)
@@ -172,13 +176,13 @@ def _follow(
 
     async def project(stream: Any) -> None:  # noqa: ANN401
         async for events in stream.noack_take(BATCH, within=WITHIN_S):
-            await hosted.in_thread(hosted.apply, events)
+            await hosted.in_thread("applying a batch", hosted.apply, events)
             for event in events:
                 event.ack()
 
     async def look_for_missing_tails() -> None:
         places = {(tp.topic, tp.partition) for tp in app.consumer.assignment()}
-        await hosted.in_thread(hosted.fill, places)
+        await hosted.in_thread("looking for missing tails", hosted.fill, places)
 
     topic = app.topic(*topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
     app.agent(topic, concurrency=1, supervisor_strategy=CrashingSupervisor)(project)
@@ -220,14 +224,22 @@ class _Hosted:
         self._store_id = projectors[0].store_id()
         self._aggregates = [{settings.event_topic(name) for name in model.aggregates} for model in models]
 
-    async def in_thread(self, function: Any, *arguments: object) -> None:  # noqa: ANN401
-        await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+    async def in_thread(self, doing: str, function: Any, *arguments: object) -> None:  # noqa: ANN401
+        def work() -> None:
+            LIVE.doing(doing)
+            function(*arguments)
+            LIVE.progressed("waiting for events")
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def apply(self, events: Sequence[Any]) -> None:
         items = [self._item(event) for event in events]
-        for projector, topics in zip(self._projectors, self._aggregates, strict=True):
+        for model, projector, topics in zip(self._models, self._projectors, self._aggregates, strict=True):
             if own := [item for item in items if item.place[0] in topics]:
-                projector.apply(own)
+                began = time_ns()
+                with metrics.work(model.name).batch(len(own)):
+                    projector.apply(own)
+                tracing.projected(model.name, [item.event for item in own], began)
 
     def fill(self, places: set[Place]) -> None:
         """Fill what was published but never seen: a missing tail shows no hole."""
@@ -239,6 +251,7 @@ class _Hosted:
             upto = projector.head()
             while after < upto:
                 after = projector.catch_up(after)
+                LIVE.progressed(f"filling the tail of {model.name}")
 
     def _item(self, event: Any) -> Item:  # noqa: ANN401
         message = event.message

@@ -7,6 +7,7 @@ exception may still commit a transaction with a hole in it.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
+from time import time_ns
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -14,9 +15,11 @@ import structlog
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from psycopg.rows import namedtuple_row
 
+from prm_es import metrics, tracing
 from prm_es.consumers import topics
 from prm_es.consumers.single import take_lock
 from prm_es.errors import ForeignHistory
+from prm_es.liveness import LIVE
 from prm_es.messages import Headers, event_headers, split_state
 from prm_es.partitions import partition_of
 from prm_es.settings import AGGREGATES, PARTITIONS, Settings
@@ -165,15 +168,19 @@ def _publish(
     names = {aggregate: settings.event_topic(aggregate) for aggregate in AGGREGATES}
     cursor = progress.everything
     while not stop.is_set():
+        LIVE.progressed("looking for events")
         rows = connection.execute(_NEXT, (cursor, BATCH)).fetchall()
         if not rows:
             _wait(connection)
             continue
         cursor = rows[-1].notification_id
-        moved = _send(producer, _records(rows, names, progress, store_id))
-        progress.positions |= moved
-        progress.everything = cursor
-        _note(connection, progress, moved)
+        with metrics.work("publish").batch(len(rows)):
+            LIVE.doing("publishing a batch")
+            moved = _send(producer, _records(rows, names, progress, store_id))
+            progress.positions |= moved
+            progress.everything = cursor
+            LIVE.doing("noting what is published")
+            _note(connection, progress, moved)
 
 
 _NEXT: Final[LiteralString] = (
@@ -221,7 +228,7 @@ def _records(rows: Iterable[Row], topics: Mapping[str, str], progress: Progress,
 
 def _send(producer: Any, records: Iterable[_Out]) -> dict[Place, int]:  # noqa: ANN401
     """Send the records in one transaction and give the last position of each topic-partition."""
-    outgoing = list(records)
+    began, outgoing = time_ns(), list(records)
     if not outgoing:
         return {}
     producer.begin_transaction()
@@ -233,6 +240,8 @@ def _send(producer: Any, records: Iterable[_Out]) -> dict[Place, int]:  # noqa: 
     for future in futures:
         future.get(timeout=0)
     producer.commit_transaction()
+    metrics.published(len(outgoing))
+    tracing.published([one.headers for one in outgoing], began)
     return {one.place: one.position for one in outgoing}
 
 

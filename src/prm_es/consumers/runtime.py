@@ -12,7 +12,8 @@ import psycopg2
 import structlog
 from kafka.errors import KafkaError
 
-from prm_es import logs
+from prm_es import logs, tracing
+from prm_es.consumers import watch
 from prm_es.errors import PrmError, Unavailable, Usage
 from prm_es.settings import Settings
 
@@ -49,7 +50,9 @@ def run(worker: str, settings: Settings, work: Callable[[Settings, Event], None]
     gc.set_threshold(_GARBAGE_THRESHOLD)
     stop = stop_on_signals()
     log.info("worker.started", prefix=settings.prefix)
+    tracing.start(worker)
     try:
+        watch.serve(worker, settings)
         work(settings, stop)
     except Usage as error:
         log.error("worker.misconfigured", reason=str(error))  # noqa: TRY400

@@ -6,6 +6,7 @@ from typing import Any, Final
 import psycopg
 import structlog
 
+from prm_es.liveness import LIVE
 from prm_es.settings import Settings
 from prm_es.store.locks import Lock, keys
 from prm_es.store.sole import sole_row
@@ -21,7 +22,9 @@ def take_lock(connection: psycopg.Connection[Any], settings: Settings, lock: Loc
     while not stop.is_set():
         answer = sole_row(connection, "SELECT pg_try_advisory_lock(%s, %s)", keys(settings.prefix, lock))
         if answer[0]:
+            LIVE.doing("taking over")
             return True
+        LIVE.standby()
         if not told:
             log.info("worker.standby", lock=lock.name.lower())
             told = True

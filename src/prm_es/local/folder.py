@@ -51,11 +51,15 @@ class ProcessRecord(BaseModel):
 
 
 class ChildRecord(BaseModel):
-    """A child of the supervisor; `process` is None while it waits to be started again."""
+    """A child of the supervisor; `process` is None while it waits to be started again.
+
+    `watch` is where a worker says how it is, as http://HOST:PORT; a server's is empty.
+    """
 
     process: ProcessRecord | None = None
     restarts: int = 0
     since: datetime | None = None
+    watch: str = ""
 
 
 class StackRecord(BaseModel):

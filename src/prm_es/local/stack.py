@@ -140,7 +140,10 @@ class Stack:
             step(settings)
         dsns = self._let_roles_in(settings)
         for each in self._workers:
-            self._run(Spec(each.name, each.argv, self._environment(settings, each.role, dsns[each.role])))
+            environment = self._environment(settings, each.role, dsns[each.role])
+            port = self.folder.port(f"watch-{each.name}")
+            spec = Spec(each.name, each.argv, {**environment, "PRM_METRICS_PORT": str(port)})
+            self._run(spec, watch=f"http://{settings.metrics_host}:{port}")
         self._set(state="ready")
         return settings
 
@@ -219,8 +222,9 @@ class Stack:
             MARK: str(self.folder.root),
         }
 
-    def _run(self, spec: Spec) -> Child:
+    def _run(self, spec: Spec, *, watch: str = "") -> Child:
         child = Child(spec, self.folder.logs, self._screen, changed=self._write)
+        child.record.watch = watch
         self.children.append(child)
         child.start()
         return child

@@ -10,6 +10,7 @@ from typing import Any, Final
 import psycopg2.extras
 from psycopg2 import sql
 
+from prm_es import metrics
 from prm_es.messages import RESERVED, Envelope, utc_text
 from prm_es.projections.deadlines import MODEL, RECALL
 from prm_es.projections.ordered import OrderedProjector, ask
@@ -43,6 +44,7 @@ class Due:
                 return 0
             commands = [_command(row) for row in rows]
             send(commands)
+            metrics.retried("deadline", sum(attempt > 1 for *_rest, attempt in rows))
             noted = [(*row, command.id) for row, command in zip(rows, commands, strict=True)]
             psycopg2.extras.execute_values(cursor, sql.SQL(_NOTE).format(**names).as_string(cursor), noted)
             return len(rows)

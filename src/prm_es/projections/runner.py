@@ -15,6 +15,7 @@ import psycopg2
 import structlog
 from psycopg2 import sql
 
+from prm_es import metrics
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.catalogue import parse_event
 from prm_es.errors import SchemaMismatch, TooOld
@@ -142,10 +143,12 @@ class Projector:
         checkpoints = self._lock_checkpoints(cursor, generation, {item.place for item in items})
         fresh, filled, skipped = self._fresh(cursor, items, checkpoints)
         if not fresh:
+            metrics.applied(self._model.name, applied=0, skipped=skipped)
             return Applied(0, skipped, 0, 0)
         schema = schema_of(self._settings, self._model.name, generation)
         parked = self._fold_and_save(cursor, schema, generation, fresh)
         self._move_checkpoints(cursor, generation, checkpoints)
+        metrics.applied(self._model.name, applied=len(fresh), skipped=skipped, filled=filled, parked=parked)
         return Applied(len(fresh), skipped, filled, parked)
 
     def _lock_checkpoints(self, cursor: Any, generation: int, places: set[Place]) -> dict[Place, int]:  # noqa: ANN401
