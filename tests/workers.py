@@ -45,7 +45,7 @@ def until(look: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T:
 class Worker:
     """One process of the product, `python -m prm_es …`, which logs into a file."""
 
-    def __init__(self, settings: Settings, folder: Path, *arguments: str) -> None:
+    def __init__(self, settings: Settings, folder: Path, *arguments: str, **environment: str) -> None:
         self.log = folder / f"{arguments[0]}-{uuid4().hex[:8]}.log"
         env = {name: text for name, text in os.environ.items() if not name.startswith("PRM_")}
         env |= {
@@ -54,6 +54,7 @@ class Worker:
             "PRM_PREFIX": settings.prefix,
             "PRM_DATA": str(folder),
             "PRM_LOG_FORMAT": "json",
+            **environment,
         }
         with self.log.open("wb") as log:
             argv = [sys.executable, "-m", "prm_es", *arguments]
@@ -120,8 +121,8 @@ class Crew:
         self._settings, self._folder = settings, folder
         self._workers: list[Worker] = []
 
-    def start(self, *arguments: str) -> Worker:
-        worker = Worker(self._settings, self._folder, *arguments)
+    def start(self, *arguments: str, **environment: str) -> Worker:
+        worker = Worker(self._settings, self._folder, *arguments, **environment)
         self._workers.append(worker)
         return worker
 

@@ -46,6 +46,7 @@ class Backlogs:
 
     def __init__(self, backlogs: Mapping[str, Backlog]) -> None:
         self._backlogs = backlogs
+        self._unknown: set[str] = set()
 
     def collect(self) -> Iterator[Metric]:
         """Ask all."""
@@ -53,10 +54,12 @@ class Backlogs:
         for name, backlog in self._backlogs.items():
             try:
                 yield from backlog.ask()
-                known.add_metric([name], 1)
-            except (psycopg.Error, KafkaError, PrmError, OSError) as error:
-                log.debug("watch.backlog_unknown", of=name, reason=f"{type(error).__name__}: {error}")
-                known.add_metric([name], 0)
+                self._unknown.discard(name)
+            except (psycopg.Error, KafkaError, PrmError) as error:
+                if name not in self._unknown:  # once, not at each look
+                    log.warning("watch.backlog_unknown", of=name, reason=f"{type(error).__name__}: {error}")
+                self._unknown.add(name)
+            known.add_metric([name], name not in self._unknown)
         yield known
 
 
