@@ -16,15 +16,19 @@ import pytest
 from kafka import KafkaProducer
 from psycopg.sql import SQL, Composed, Identifier
 
+from prm_es.consumers import backlog
+from prm_es.consumers.backlog import Missing, ReadModels, backlogs_of, missing
+from prm_es.consumers.watch import Watch
 from prm_es.install import install
 from prm_es.liveness import Liveness
 from prm_es.messages import Envelope
 from prm_es.partitions import partition_of
+from prm_es.projections.registry import READ_MODELS
 from prm_es.projections.runner import Projector
 from prm_es.settings import Settings
 from prm_es.store.locks import Lock, keys
 from tests.support import partner, rows
-from tests.watching import Metrics, address, get, health, metrics, reachable
+from tests.watching import Metrics, address, get, health, metrics, reachable, read
 from tests.workers import Crew, Sent, Worker, head, mixed, noted, plain, publish_all, story, until, write
 
 WORKERS = (
@@ -307,7 +311,7 @@ def test_a_host_that_is_not_ours_is_a_wrong_setting(crew: Crew) -> None:
 # What waits
 
 
-def total(asked: ReadModels | Unpublished | Commands, name: str) -> float:
+def total(asked: ReadModels, name: str) -> float:
     (found,) = (one for one in asked.ask() if one.name == name)
     return sum(sample.value for sample in found.samples)
 
