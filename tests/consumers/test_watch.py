@@ -162,7 +162,7 @@ def held(settings: Settings, query: str | Composed, values: Sequence[object] = (
     """Hold what this statement locks."""
     options = f"-c search_path={settings.store_schema}"
     with psycopg.connect(settings.postgres, options=options) as connection:
-        connection.execute(query, values)  # type: ignore[arg-type]
+        connection.execute(query, values)
         yield
         connection.rollback()
 

@@ -14,7 +14,9 @@ from tests.support import partner
 from tests.workers import until, write
 
 from prm_es.consumers import topics
+from prm_es.consumers.watch import Watch, listen
 from prm_es.install import install
+from prm_es.liveness import Liveness
 from prm_es.local import doctor
 from prm_es.local.doctor import Finding, Grade, examine
 from prm_es.local.folder import ChildRecord, Folder, ProcessRecord, StackRecord
@@ -126,6 +128,24 @@ def test_children_that_died_or_keep_dying() -> None:
     }
     for grade, children in graded.items():
         assert doctor.processes(record.model_copy(update={"children": children})).grade == grade
+
+
+def test_workers_that_hang_or_do_not_answer() -> None:
+    me, clock = ProcessRecord.of(os.getpid()), [0.0]
+    live = Liveness(lambda: clock[0])
+    server = listen("127.0.0.1", 0, Watch("handle", live, 60))
+    child = ChildRecord(process=me, watch=f"http://127.0.0.1:{server.server_address[1]}")
+    record = StackRecord(state="ready", supervisor=me, started_at=datetime.now(UTC), prefix="prm")
+    record.children = {"postgres": ChildRecord(process=me), "publish": ChildRecord(), "handle": child}
+    assert list(doctor.healths(record)) == []
+    live.doing("deciding a batch")
+    clock[0] += 61
+    (found,) = doctor.healths(record)
+    assert (found.name, found.grade, "'deciding a batch' since 2" in found.sentence) == ("handle", Grade.FAIL, True)
+    server.shutdown()
+    server.server_close()
+    (found,) = doctor.healths(record)
+    assert (found.name, found.grade) == ("handle", Grade.WARN)
 
 
 def test_the_line() -> None:

@@ -108,6 +108,16 @@ def test_both_servers_listen_on_loopback_only(stack: Stack) -> None:
         assert {connection.laddr.ip.removeprefix("::ffff:") for connection in listening} == {"127.0.0.1"}
 
 
+def test_each_worker_is_told_a_port_of_its_own_to_say_how_it_is_and_the_record_names_it(stack: Stack) -> None:
+    record = running(stack.folder.root)
+    assert record
+    told = {child.spec.name: child.spec.env.get("PRM_METRICS_PORT") for child in stack.children}
+    watched = {name: child.watch for name, child in record.children.items()}
+    assert watched == {name: f"http://127.0.0.1:{port}" if port else "" for name, port in told.items()}
+    assert {name for name, address in watched.items() if address} == {"handle", "pipeline"}
+    assert watched["handle"] != watched["pipeline"]
+
+
 def test_a_killed_worker_is_started_again(stack: Stack) -> None:
     kill(stack, "handle")
     record = running(stack.folder.root)

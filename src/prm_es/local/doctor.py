@@ -3,6 +3,7 @@
 Each check gives one finding. What it cannot look at because something else is missing it leaves to that other finding.
 """
 
+import json
 import platform
 import shutil
 import subprocess
@@ -246,6 +247,7 @@ def _stack(settings: Settings, record: StackRecord | None) -> Iterator[Finding]:
         return
     if record:
         yield processes(record)
+        yield from healths(record)
     good = True
     for look in (database, broker):
         for finding in look(found):
@@ -265,6 +267,21 @@ def processes(record: StackRecord) -> Finding:
     if often:
         return warn("stack", f"started again: {', '.join(often)}; why is in the data folder's logs/")
     return ok("stack", f"process {record.supervisor.pid} and {len(record.children)} children, {record.state}")
+
+
+def healths(record: StackRecord) -> Iterator[Finding]:
+    """Ask each worker that runs how it is; those that get on are not worth a line."""
+    for name, child in record.children.items():
+        if not (child.watch and child.process and child.process.find()):
+            continue
+        try:
+            urllib.request.urlopen(f"{child.watch}/health", timeout=ANSWER_S).close()  # noqa: S310 - written by us
+        except urllib.error.HTTPError as answer:
+            told = json.load(answer)
+            hangs = f"hangs in {told['doing']!r} since {told['doing_since']}"
+            yield fail(name, f"{hangs}: look what holds PostgreSQL and Kafka up, then end process {told['process']}")
+        except OSError:
+            yield warn(name, f"{child.watch}/health does not answer: it starts, or stands still")
 
 
 def database(settings: Settings) -> Iterator[Finding]:
