@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from threading import Thread
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+END_S: Final = 3.0
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -156,9 +158,10 @@ class Writer:
 
         name = os.environ.get("OTEL_SERVICE_NAME") or f"prm-es-{worker}"
         self._ids, self._root = Ids(), Context()
-        self.provider = TracerProvider(id_generator=self._ids, resource=Resource.create({"service.name": name}))
-        self.provider.add_span_processor(processor)
-        self._tracer = self.provider.get_tracer("prm_es")
+        resource = Resource.create({"service.name": name})
+        self._provider = TracerProvider(id_generator=self._ids, resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer("prm_es")
 
     def write(self, spans: Iterable[Span], began: int) -> None:
         """Write spans that began at `began`, nanoseconds since 1970, and end now."""
@@ -175,6 +178,12 @@ class Writer:
                 start_time=began,
             )
             span.end(ended)
+
+    def end(self) -> None:
+        """Send what is left, for as long as END_S: by itself the SDK tries longer than a supervisor waits."""
+        sending = Thread(target=self._provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(END_S)
 
     def _under(self, trace: int, parent: int) -> Any:  # noqa: ANN401
         from opentelemetry import trace as api  # noqa: PLC0415
@@ -203,6 +212,13 @@ def start(worker: str) -> None:
 def use(*writers: Writer) -> None:
     """Trace by this writer from now on, or not at all."""
     _writers[:] = writers
+
+
+def end() -> None:
+    """Send what is left and trace no more."""
+    for writer in _writers:
+        writer.end()
+    use()
 
 
 def handled(answers: Sequence[Answered], began: int) -> None:

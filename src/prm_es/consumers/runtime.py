@@ -66,5 +66,7 @@ def run(worker: str, settings: Settings, work: Callable[[Settings, Event], None]
     except PrmError:
         log.exception("worker.failed")
         sys.exit(UNAVAILABLE)
+    finally:
+        tracing.end()
     log.info("worker.stopped")
     sys.exit(DONE)
