@@ -250,7 +250,7 @@ def _fill_in_order(
         done = 0
         while (step := projector.advance(upto=head)).events:
             done += step.events
-            progress(done, head)
+            progress(step.position, head)
         return done, step.position
     finally:
         projector.close()
@@ -268,6 +268,8 @@ def _copy_all(
     copier = Copier(cursor, model, schema_of(settings, model.name, generation))
     wanted = [f"prm.{name}.%" for name in model.aggregates]
     done, skipped = 0, discarded(cursor, model)
+    cursor.execute("SELECT count(*) FROM events WHERE notification_id <= %s AND topic LIKE ANY(%s)", (head, wanted))
+    ((total,),) = cursor.fetchall()
     with connection.cursor(name="rebuild") as log_cursor:
         log_cursor.itersize = 5000
         log_cursor.execute(
@@ -279,7 +281,7 @@ def _copy_all(
             copier.add(subject, rows)
             park(cursor, settings, model, generation, refused)
             done += len(stream)
-            progress(done, head)
+            progress(done, total)
     copier.flush()
     return done
 

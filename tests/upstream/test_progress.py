@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from prm_es.upstream.progress import bar, silent
+from prm_es.upstream.progress import bar, counter, silent
 
 
 class Terminal(io.StringIO):
@@ -47,3 +47,13 @@ def test_nothing_at_all_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
         assert show is silent
         show(30, 20)
     assert file.getvalue() == ""
+
+
+def test_a_counter_shows_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    file = Terminal()
+    with counter("events", file=file) as show:
+        for done in range(0, 40, 10):
+            show(done, 40)
+    assert "30/40" in file.getvalue()
+    assert "left" in file.getvalue()

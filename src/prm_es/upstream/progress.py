@@ -5,7 +5,16 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 OnProgress = Callable[[int, int], None]
@@ -46,12 +55,12 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def counter(label: str, file: TextIO | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Give a callback `(done, total)` that moves a bar and shows how many are done a second; silent as `bar` is."""
+    """Give a callback `(done, total)` that moves a bar, with the rate and the time left; silent as `bar` is."""
     console = Console(file=file, stderr=file is None)
     if not console.is_terminal:
         yield silent
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
