@@ -8,7 +8,7 @@ ROUNDS ?= 20
 MUTANT ?=
 INPUTS ?= 1000000
 
-.PHONY: demo test lint check-main bench chaos fuzz setup lock schemas picture loc
+.PHONY: demo test lint check-main bench chaos fuzz setup lock schemas dashboards picture loc
 
 demo: setup ## a generated scenario through the whole path, a summary of it, and deadlines at work
 	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
@@ -36,6 +36,9 @@ bench: setup ## commands a second, beside the documented way of the eventsourcin
 
 schemas: setup ## write schemas/ anew
 	$(BIN)/prm-es schemas schemas
+
+dashboards: setup ## write grafana/dashboards/ anew
+	$(BIN)/python grafana/dashboards.py
 
 picture: setup ## write docs/picture.svg anew
 	$(BIN)/python docs/picture.py

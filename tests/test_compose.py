@@ -47,7 +47,7 @@ def test_the_settings_are_settings_of_ours() -> None:
 
 def test_the_environment_makes_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in OURS["handle"]["environment"].items():
-        monkeypatch.setenv(name, re.sub(r"\$\{\w+(?::[-?](.*))?\}", r"\1", value))
+        monkeypatch.setenv(name, re.sub(r"\$\{\w+(?::[-?](.*))?\}", r"\1", str(value)))
     settings = Settings()
     assert settings.bootstrap == ["kafka:9092"]
     assert "role=prm_writer" in settings.dsn("writer")
@@ -60,12 +60,14 @@ def test_no_password_has_a_default() -> None:
         for key, value in one.get("environment", {}).items()
         if "PASSWORD" in key
     }
-    assert len(secret) == len(OURS) + 1
-    assert all(re.fullmatch(r"\$\{POSTGRES_PASSWORD:\?[^}]+\}", value) for value in secret.values())
+    assert len(secret) == len(OURS) + 5
+    named = [re.fullmatch(r"\$\{([A-Z]+_PASSWORD):\?[^}]+\}", value) for value in secret.values()]
+    assert {one[1] for one in named if one} == {"POSTGRES_PASSWORD", "READER_PASSWORD", "GRAFANA_PASSWORD"}
+    assert all(named)
     assert "password" not in str(OURS["handle"]["environment"]["PRM_POSTGRES"])
-    assert re.search(r"^POSTGRES_PASSWORD=$", EXAMPLE, re.MULTILINE)
-    named = set(re.findall(r"\$\{(\w+)", TEXT))
-    assert all(re.search(rf"^#?{name}=", EXAMPLE, re.MULTILINE) for name in named)
+    assert len(re.findall(r"^[A-Z]+_PASSWORD=$", EXAMPLE, re.MULTILINE)) == 3
+    known = set(re.findall(r"\$\{(\w+)", TEXT))
+    assert all(re.search(rf"^#?{name}=", EXAMPLE, re.MULTILINE) for name in known)
 
 
 def test_everything_waits_for_what_it_needs_and_comes_back() -> None:
@@ -82,7 +84,21 @@ def test_everything_waits_for_what_it_needs_and_comes_back() -> None:
         else:
             assert waits == dict.fromkeys(once, "service_completed_successfully")
             assert one["restart"] == "unless-stopped"
-    assert set(FILE["volumes"]) == {"postgres", "kafka"}
+    assert SERVICES["grafana"]["depends_on"] == {"reader": {"condition": "service_completed_successfully"}}
+    assert SERVICES["reader"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+    assert set(FILE["volumes"]) == {"postgres", "kafka", "prometheus", "grafana"}
+
+
+def test_what_is_published_is_published_on_loopback_alone() -> None:
+    ports = {name: one["ports"] for name, one in SERVICES.items() if "ports" in one}
+    assert set(ports) == {"postgres", "kafka", "prometheus", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for mapped in ports.values() for port in mapped)
+
+
+def test_every_file_that_is_mounted_is_there() -> None:
+    mounts = [volume for one in SERVICES.values() for volume in one.get("volumes", []) if volume.startswith("./")]
+    assert mounts
+    assert all((ROOT / mount.split(":")[0]).exists() and mount.endswith(":ro") for mount in mounts)
 
 
 def test_the_versions_are_those_of_the_embedded_servers() -> None:
