@@ -30,6 +30,8 @@ from stdnum.exceptions import ValidationError as TaxIdError
 from stdnum.us import ein
 from stdnum.util import get_cc_module
 
+from prm_es.matching.identity import Record
+
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
@@ -366,3 +368,18 @@ def customer_keys(customer: Customer, scope: str) -> frozenset[str]:
 def domain_keys(customer: Customer) -> frozenset[str]:
     """Give the keys under which the customer is probably the same: its web domains. Groups share domains."""
     return frozenset(f"domain:{domain.lower().removeprefix('www.')}" for domain in customer.domains)
+
+
+def record_of(customer: Customer, scope: str) -> Record:
+    """Give the customer as it is compared under other spellings; `scope` as in `customer_keys`."""
+    return Record(
+        name=customer.name,
+        trade_name=customer.trade_name,
+        keys=tuple(sorted(customer_keys(customer, scope))),
+        country=customer.country,
+        city=customer.city,
+        address=customer.address,
+        postcode=customer.postcode,
+        phones=(customer.phone,) if customer.phone else (),
+        domains=customer.domains,
+    )

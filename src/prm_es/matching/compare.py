@@ -1,0 +1,166 @@
+"""How strongly two companies match, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import exp
+from typing import Final
+
+from prm_es.matching.evidence import Evidence, evidence_of
+from prm_es.matching.frequencies import Frequencies
+from prm_es.matching.identity import Identity
+from prm_es.matching.weights import Weights
+
+
+class Strength(StrEnum):
+    """From the same customer beyond doubt to none; related is another company of the same house or place."""
+
+    HARD = "hard"
+    PROBABLE = "probable"
+    POSSIBLE = "possible"
+    RELATED = "related"
+    NONE = "none"
+
+
+class Why(StrEnum):
+    """A reason, without the values behind it: sentences never show what a person's record says."""
+
+    TAX_ID = "tax_id"
+    CUSTOMER_ID = "customer_id"
+    SAME_NAME = "same_name"
+    LIKE_NAME = "like_name"
+    PART_OF_NAME = "part_of_name"
+    SHORT_FORM = "short_form"
+    OTHER_NUMBER = "other_number"
+    SAME_DOMAIN = "same_domain"
+    DOMAIN_IS_NAME = "domain_is_name"
+    SAME_PHONE = "same_phone"
+    SAME_EMAIL = "same_email"
+    SAME_ADDRESS = "same_address"
+    SAME_POSTCODE = "same_postcode"
+    SAME_CITY = "same_city"
+    OTHER_CITY = "other_city"
+    OTHER_NAME = "other_name"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason and, where many records share what agrees, how many."""
+
+    why: Why
+    holders: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How two records match. `score` is the probability that both are one customer, with three decimals.
+
+    `keys` are the exact keys and the web domains that both have, and "name", "phone", "email", "address" without
+    their values, which may be a person's.
+    """
+
+    strength: Strength
+    score: float
+    keys: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+
+
+_LIKE_NAME, _PART_OF_NAME = 0.6, 0.75
+_MANY: Final = 3  # holders that are worth saying
+
+
+def compare(one: Identity, other: Identity, facts: Frequencies, weights: Weights) -> Match:
+    """Compare two records. Exact keys decide alone; all else is weighed."""
+    if keys := one.keys & other.keys:
+        why = tuple(
+            sorted({Reason(Why.CUSTOMER_ID if key.startswith("id:") else Why.TAX_ID) for key in keys}, key=_order)
+        )
+        return Match(Strength.HARD, 1.0, tuple(sorted(keys)), why)
+    found = evidence_of(one, other, facts)
+    score = score_of(found, weights)
+    reasons = tuple(_reasons(found, facts))
+    return Match(_strength(score, found, weights), round(score, 3), tuple(_keys(found)), reasons)
+
+
+def score_of(found: Evidence, weights: Weights) -> float:
+    """Give the probability that both are one customer."""
+    total = weights.start
+    for name, value in found.values.items():
+        if value:
+            total += weights.evidence.get(name, 0.0) * value
+    return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
+
+
+def _strength(score: float, found: Evidence, weights: Weights) -> Strength:
+    if score >= weights.probable:
+        return Strength.PROBABLE
+    if score >= weights.possible:
+        return Strength.POSSIBLE
+    return Strength.RELATED if _related(found) else Strength.NONE
+
+
+def _related(found: Evidence) -> bool:
+    """Tell a parent, a sister or a neighbour: a rare word in common, or a way to reach them that few share."""
+    values = found.values
+    kin = (
+        found.names is not None
+        and found.names.both >= _KIN
+        and (found.names.head or found.names.within > _PART_OF_NAME)
+    )
+    return kin or values.get("reached_same", 0.0) >= _REACHED
+
+
+_KIN: Final = 8.0
+_REACHED: Final = 0.35
+
+
+def _keys(found: Evidence) -> Sequence[str]:
+    keys = [f"domain:{value}" if kind == "domain" else kind for kind, value, _strength in found.agree]
+    if found.names and found.names.same:
+        keys.append("name")
+    return sorted(dict.fromkeys(keys))
+
+
+def _order(reason: Reason) -> int:
+    return list(Why).index(reason.why)
+
+
+_AGREE: Final = {
+    "domain": Why.SAME_DOMAIN,
+    "phone": Why.SAME_PHONE,
+    "email": Why.SAME_EMAIL,
+    "address": Why.SAME_ADDRESS,
+}
+
+
+def _reasons(found: Evidence, facts: Frequencies) -> Sequence[Reason]:
+    reasons: dict[Why, Reason] = {}
+    names = found.names
+    if names is not None:
+        name_why = (
+            Why.SAME_NAME
+            if names.same
+            else Why.SHORT_FORM
+            if names.short_form
+            else Why.PART_OF_NAME
+            if names.within > _PART_OF_NAME and names.shared < names.within
+            else Why.LIKE_NAME
+            if names.shared >= _LIKE_NAME
+            else Why.OTHER_NAME
+        )
+        reasons[name_why] = Reason(name_why)
+        if names.numbers < 0:
+            reasons[Why.OTHER_NUMBER] = Reason(Why.OTHER_NUMBER)
+    for kind, value, _strength in found.agree:
+        holders = facts.holders(kind, value)  # type: ignore[arg-type]
+        reasons[_AGREE[kind]] = Reason(_AGREE[kind], holders if holders >= _MANY else 0)
+    for name, why in (
+        ("domain_is_name", Why.DOMAIN_IS_NAME),
+        ("city_same", Why.SAME_CITY),
+        ("city_differs", Why.OTHER_CITY),
+    ):
+        if found.values.get(name):
+            reasons[why] = Reason(why)
+    if found.values.get("postcode_same") and Why.SAME_ADDRESS not in reasons:
+        reasons[Why.SAME_POSTCODE] = Reason(Why.SAME_POSTCODE)
+    return sorted(reasons.values(), key=_order)

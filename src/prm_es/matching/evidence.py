@@ -1,0 +1,289 @@
+"""What speaks for and against two records being the same company, as numbers with names.
+
+Address, postcode, phone, e-mail and domain tend to come as one block (an accountant's, a landlord's, a parent's), so
+that they are not independent: what they say together is its strongest part and a little of the rest. Each of them
+says less the more records share it. The name is compared word by word, each word weighing what its rarity tells.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import log
+from typing import Final
+
+from rapidfuzz.distance import OSA, JaroWinkler
+
+from prm_es.matching.folding import sound
+from prm_es.matching.frequencies import Frequencies
+from prm_es.matching.identity import Identity, Name, label_of
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How two names compare; weights in nats of rarity."""
+
+    both: float
+    one: float
+    other: float
+    lost_one: float
+    lost_other: float
+    letters: float
+    head: bool
+    short_form: bool
+    numbers: int
+    forms: int
+
+    @property
+    def shared(self) -> float:
+        """The share of all weight that both have."""
+        return self.both / max(self.one + self.other - self.both, 1e-9)
+
+    @property
+    def within(self) -> float:
+        """The share of the lesser name that the other has."""
+        return min(1.0, self.both / max(min(self.one, self.other), 1e-9))
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing of either name is missing in the other."""
+        return self.numbers >= 0 and self.lost_one < _NOTHING and self.lost_other < _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The numbers by name, and what a sentence about them needs."""
+
+    values: Mapping[str, float]
+    names: Names | None
+    agree: Sequence[tuple[str, str, float]]
+
+
+_NOTHING: Final = 0.6
+_FULL: Final = 20.0
+
+
+def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
+    """Compare two identities field by field; what either lacks says nothing."""
+    found: dict[str, float] = {}
+    names = _best_names(one, other, facts)
+    shared = 0.0
+    if names:
+        shared = names.shared
+        found["name_same"] = float(names.same)
+        found["name_rare"] = min(1.0, names.both / _FULL)
+        found["name_same_rare"] = found["name_same"] * found["name_rare"]
+        found["name_shared"] = shared
+        found["name_within"] = names.within
+        found["name_letters"] = names.letters
+        found["name_head"] = float(names.head)
+        found["name_short_form"] = float(names.short_form)
+        found["name_lost"] = min(1.0, min(names.lost_one, names.lost_other) / _FULL)
+        found["name_more"] = min(1.0, max(names.lost_one, names.lost_other) / _FULL)
+        found["numbers_same"] = float(names.numbers == _SAME_NUMBERS)
+        found["numbers_differ"] = float(names.numbers == _OTHER_NUMBERS)
+        found["numbers_lack"] = float(names.numbers == _LACKING_NUMBERS)
+        found["forms_differ"] = float(names.forms < 0)
+    agree = list(_agreeing(one, other, facts))
+    strengths = sorted((strength for _kind, _value, strength in agree), reverse=True)
+    if strengths:
+        found["reached_same"] = strengths[0]
+        found["reached_more"] = sum(strengths[1:]) / 3
+        found["reached_and_name"] = strengths[0] * shared
+    kinds = {kind for kind, _value, _strength in agree}
+    found["domain_is_name"] = float(_domain_is_name(one, other) or _domain_is_name(other, one))
+    found["phone_differs"] = float(bool(one.phones and other.phones) and "phone" not in kinds)
+    found["domain_differs"] = float(bool(one.domains and other.domains) and "domain" not in kinds)
+    found["address_differs"] = float(_addresses_differ(one, other) and "address" not in kinds)
+    found["postcode_same"] = float(one.postcode is not None and one.postcode == other.postcode)
+    if one.city and other.city:
+        same_city = _same_city(one.city, other.city)
+        found["city_same"] = float(same_city)
+        found["city_differs"] = float(not same_city)
+        found["city_and_name"] = found["city_same"] * shared
+    found["country_differs"] = float(bool(one.country and other.country) and one.country != other.country)
+    return Evidence(found, names, agree)
+
+
+# Names
+
+_SAME_NUMBERS, _NO_NUMBERS, _LACKING_NUMBERS, _OTHER_NUMBERS = 2, 0, -1, -2
+
+
+def _best_names(one: Identity, other: Identity, facts: Frequencies) -> Names | None:
+    places = {*(one.city or "").split(), *(other.city or "").split()}
+    compared = [_compare_names(a, b, facts, places) for a in one.names for b in other.names]
+    return max(compared, key=_likeness, default=None)
+
+
+def _likeness(names: Names) -> tuple[float, float]:
+    return names.shared - 0.1 * (names.numbers < 0) + 0.02 * min(names.both, _FULL) / _FULL, names.letters
+
+
+def _compare_names(one: Name, other: Name, facts: Frequencies, places: set[str]) -> Names:
+    ones = {token: _weight(token, facts, places) for token in one.tokens}
+    others = {token: _weight(token, facts, places) for token in other.tokens}
+    both = 0.0
+    lost = dict(ones)
+    lost_other = dict(others)
+    for token in ones.keys() & others.keys():
+        both += ones[token]
+        del lost[token], lost_other[token]
+    rest = 0.0
+    rest_other = 0.0
+    if lost and lost_other:
+        both, rest, rest_other = _match_alike(one, other, lost, lost_other, both)
+    left = sum(lost.values()) + rest
+    left_other = sum(lost_other.values()) + rest_other
+    compact, compact_other = one.compact, other.compact
+    return Names(
+        both=both,
+        one=both + left,
+        other=both + left_other,
+        lost_one=left,
+        lost_other=left_other,
+        letters=OSA.normalized_similarity(compact, compact_other),
+        head=bool(one.tokens and other.tokens) and _alike(one.tokens[0], other.tokens[0]) >= _ALIKE,
+        short_form=_initials(one, other) or _initials(other, one),
+        numbers=_numbers(one, other),
+        forms=_forms(one, other),
+    )
+
+
+def _match_alike(
+    one: Name, other: Name, lost: dict[str, float], lost_other: dict[str, float], both: float
+) -> tuple[float, float, float]:
+    """Pair words that differ in letters or spaces; what they differ by stays lost on both sides."""
+    rest = rest_other = 0.0
+    if "".join(t for t in one.tokens if t in lost) == "".join(t for t in other.tokens if t in lost_other):
+        weight = min(sum(lost.values()), sum(lost_other.values()))
+        lost.clear()
+        lost_other.clear()
+        return both + weight, 0.0, 0.0
+    pairs = sorted(
+        ((_alike(a, b), a, b) for a in lost for b in lost_other), key=lambda pair: (-pair[0], pair[1], pair[2])
+    )
+    for likeness, a, b in pairs:
+        if likeness < _ALIKE:
+            break
+        if a in lost and b in lost_other:
+            weight = min(lost.pop(a), lost_other.pop(b))
+            both += likeness * weight
+            rest += (1 - likeness) * weight
+            rest_other += (1 - likeness) * weight
+    return both, rest, rest_other
+
+
+_ALIKE: Final = 0.72
+
+
+@lru_cache(maxsize=1 << 16)
+def _alike(one: str, other: str) -> float:
+    """Give how likely two words are one: a slip of a letter, another ending, or one shortened."""
+    if one == other:
+        return 1.0
+    short, long = sorted((one, other), key=len)
+    if len(short) >= 3 and long.startswith(short):  # noqa: PLR2004
+        return 0.85 if len(short) >= 4 else 0.75  # noqa: PLR2004
+    if len(short) < 4:  # noqa: PLR2004
+        return 0.0
+    if short[0] == long[0] and short[-1] == long[-1] and len(long) > len(short) + 2 and _within(short, long):
+        return 0.75
+    edits = OSA.distance(one, other, score_cutoff=3)
+    allowed = 1 if len(short) < 6 else 2 if len(short) < 10 else 3  # noqa: PLR2004
+    if edits > allowed:
+        return 0.0
+    likeness = 1 - edits / len(long) - (0.0 if short[0] == long[0] else 0.05)
+    if sound(one) == sound(other):
+        likeness = max(likeness, 0.93)
+    return max(likeness, JaroWinkler.similarity(one, other) - 0.05)
+
+
+def _within(short: str, long: str) -> bool:
+    letters = iter(long)
+    return all(letter in letters for letter in short)
+
+
+def _weight(token: str, facts: Frequencies, places: set[str]) -> float:
+    weight = -log(facts.share(token))
+    return weight / 2 if token in places else weight
+
+
+def _initials(short: Name, long: Name) -> bool:
+    if len(short.tokens) != 1 or len(long.tokens) < 2:  # noqa: PLR2004
+        return False
+    word = short.tokens[0]
+    return len(word) >= 2 and word in {  # noqa: PLR2004
+        "".join(token[0] for token in long.tokens),
+        "".join(token[0] for token in long.raw),
+        "".join(token[0] for token in long.raw if len(token) > 2),  # noqa: PLR2004
+    }
+
+
+def _numbers(one: Name, other: Name) -> int:
+    if not one.numbers and not other.numbers:
+        return _NO_NUMBERS
+    if one.numbers == other.numbers:
+        return _SAME_NUMBERS
+    return _OTHER_NUMBERS if one.numbers and other.numbers else _LACKING_NUMBERS
+
+
+def _forms(one: Name, other: Name) -> int:
+    if not one.forms or not other.forms:
+        return 0
+    return 1 if one.forms & other.forms else -1
+
+
+# Places and ways to reach it
+
+
+def _agreeing(one: Identity, other: Identity, facts: Frequencies) -> list[tuple[str, str, float]]:
+    """Give what agrees with how much it says: its own worth, weakened by each further record that has it."""
+    found: list[tuple[str, str, float]] = []
+
+    def add(kind: str, value: str, worth: float, holders: int) -> None:
+        found.append((kind, value, worth / (1 + log(max(holders, 2) / 2))))
+
+    for phone in sorted(one.phones & other.phones):
+        add("phone", phone, 0.9, facts.holders("phone", phone))
+    for email in sorted(one.emails & other.emails):
+        add("email", email, 1.0, facts.holders("email", email))
+    for domain in sorted(one.domains & other.domains):
+        add("domain", domain, 1.0, facts.holders("domain", domain))
+    if value := _same_address(one, other):
+        add("address", value, 0.8, facts.holders("address", value))
+    return found
+
+
+def _same_address(one: Identity, other: Identity) -> str | None:
+    a, b = one.address, other.address
+    if a is None or b is None or a.number != b.number:
+        return None
+    if not _streets_alike(a.street, b.street):
+        return None
+    if a.number is None and not (one.postcode and one.postcode == other.postcode):
+        return None
+    if one.city and other.city and not _same_city(one.city, other.city) and one.postcode != other.postcode:
+        return None
+    return a.key or " ".join(sorted(a.street))
+
+
+def _streets_alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    short, long = sorted((one, other), key=len)
+    if not short:
+        return not long
+    return sum(any(_alike(a, b) >= _ALIKE for b in long) for a in short) >= max(1, (len(short) + 1) // 2)
+
+
+def _addresses_differ(one: Identity, other: Identity) -> bool:
+    return bool(one.address and other.address and (one.address.key and other.address.key))
+
+
+def _same_city(one: str, other: str) -> bool:
+    return one == other or JaroWinkler.similarity(one, other) > 0.93  # noqa: PLR2004
+
+
+def _domain_is_name(one: Identity, other: Identity) -> bool:
+    labels = {label_of(domain) for domain in one.domains}
+    if not labels or other.domains & one.domains:
+        return False
+    return any(name.compact in labels or "".join(name.tokens[:2]) in labels for name in other.names)

@@ -1,0 +1,109 @@
+"""How strongly two records match, and what each reader is told of it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from prm_es.aggregates.fields import Customer, TaxId, record_of
+from prm_es.matching.compare import Match, Strength, compare
+from prm_es.matching.frequencies import Counted, Frequencies, General
+from prm_es.matching.identity import Record, identity_of
+from prm_es.matching.sentence import sentence
+from prm_es.matching.weights import Weights, default
+
+ACME = Record(
+    name="Metalúrgica Zanqueta Ltda",
+    country="BR",
+    city="Joinville",
+    address="Rua Blumenau, 120",
+    postcode="89204-250",
+    phones=("(47) 3433-1200",),
+    domains=("zanqueta.com.br",),
+)
+
+
+def match(one: Record, other: Record, facts: Frequencies | None = None) -> Match:
+    return compare(identity_of(one), identity_of(other), facts or General(), default())
+
+
+def registered(name: str, cnpj: str) -> Record:
+    return record_of(Customer(name=name, tax_ids=(TaxId(country="BR", value=cnpj, kind="cnpj"),)), "root")
+
+
+def test_a_common_tax_root_is_hard_whatever_else_differs() -> None:
+    ids = (
+        TaxId(country="BR", value="12ABC34501DE35", kind="cnpj"),
+        TaxId(country="BR", value="12ABC34500DE99", kind="cnpj"),
+    )
+    one, other = (
+        record_of(Customer(name=name, tax_ids=(tax_id,)), "root") for name, tax_id in zip(("A", "B"), ids, strict=True)
+    )
+    found = match(one, other)
+    assert (found.strength, found.score, found.keys) == (Strength.HARD, 1.0, ("tax:BR:cnpj:12ABC345",))
+    assert sentence(found, earlier_by=timedelta(minutes=41)) == "same tax id; registered 41 minutes earlier"
+
+
+def test_another_spelling_with_the_same_phone_is_probable() -> None:
+    other = replace(ACME, name="ZANQUETTA METALURGICA", address=None, domains=(), postcode=None)
+    assert match(ACME, other).strength is Strength.PROBABLE
+
+
+def test_an_identical_rare_name_is_enough_for_review() -> None:
+    other = Record(name="METALURGICA ZANQUETA LTDA", country="BR", city="Manaus", phones=("92 3622-1000",))
+    assert match(ACME, other).strength in {Strength.PROBABLE, Strength.POSSIBLE}
+
+
+def test_an_identical_common_name_elsewhere_is_not() -> None:
+    one = Record(name="Auto Center Silva Ltda", country="BR", city="Joinville")
+    assert match(one, replace(one, city="Manaus")).score < match(ACME, replace(ACME, city="Manaus")).score
+
+
+def test_another_number_in_the_name_speaks_against() -> None:
+    one = replace(ACME, name="Loteamento Zanqueta 115 SPE Ltda")
+    assert match(one, replace(one, name="Loteamento Zanqueta 116 SPE Ltda")).strength is Strength.RELATED
+
+
+def test_what_many_share_says_less() -> None:
+    other = replace(ACME, name="Zanqueta Usinagem", domains=(), address=None, postcode=None)
+    many = Counted([identity_of(replace(ACME, name=f"Empresa {n}")) for n in range(60)])
+    assert match(ACME, other, many).score < match(ACME, other).score
+
+
+def test_neighbours_with_other_names_are_related_and_no_more() -> None:
+    found = match(ACME, replace(ACME, name="Padaria Pomerode Ltda", domains=()))
+    assert found.strength is Strength.RELATED
+
+
+def test_strangers_do_not_match() -> None:
+    found = match(ACME, Record(name="Padaria Pomerode", country="BR", city="Recife"))
+    assert found.strength is Strength.NONE
+    assert sentence(found, vendor=False) == "no match"
+
+
+def test_a_match_is_the_same_from_both_sides() -> None:
+    other = Record(name="Zanqueta Metalurgica e Usinagem", city="Joinvile", phones=("47 3433-1200",))
+    assert match(ACME, other) == match(other, ACME)
+
+
+def test_no_sentence_or_key_shows_a_name_phone_or_address() -> None:
+    found = match(ACME, replace(ACME, name="Zanqueta Metal"))
+    said = " ".join((sentence(found), sentence(found, vendor=False), *found.keys))
+    assert "zanqueta " not in said.lower()
+    assert "3433" not in said
+    assert "blumenau" not in said.lower()
+
+
+def test_a_partner_does_not_read_when_the_rival_came() -> None:
+    found = match(ACME, ACME)
+    assert "earlier" in sentence(found, earlier_by=timedelta(hours=2))
+    assert "earlier" not in sentence(found, earlier_by=timedelta(hours=2), vendor=False)
+
+
+def test_weights_that_turn_evidence_round_are_refused() -> None:
+    given = default().model_dump()
+    with pytest.raises(ValidationError, match="sign is wrong"):
+        Weights.model_validate({**given, "evidence": {"name_same": -1}})
+    with pytest.raises(ValidationError, match="no such evidence"):
+        Weights.model_validate({**given, "evidence": {"shoe_size": 1}})
