@@ -1035,6 +1035,35 @@ def topics(data: DataOption = None) -> None:
     typer.echo(f"topics made: {', '.join(made) or 'none'}", err=True)
 
 
+@app.command("repair-topics")
+def repair_topics(
+    data: DataOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Empty the events topics and begin a new history: the publisher then fills them from the store.
+
+    For a store that was restored from a backup older than its topics, or topics with another store's events. Refused
+    while a publisher is active. Read models that contain more than the log are made anew.
+
+    Example: prm-es repair-topics
+    """
+    from prm_es.consumers.renewal import held, renew  # noqa: PLC0415
+
+    settings = _connected(data)
+    for one in held(settings):
+        typer.echo(
+            f"{one.partitions} partitions end with events of store {one.store_id}, up to position {one.position}, the"
+            f" last sent {utc_text(one.sent_at)}",
+            err=True,
+        )
+    if not yes:
+        question = f"Delete all events on {settings.event_topic('*')} at {settings.kafka} and fill them from the store?"
+        typer.confirm(question, abort=True, err=True)
+    done = renew(settings)
+    again = f"; read models made anew: {', '.join(done.rebuilt)}" if done.rebuilt else ""
+    typer.echo(f"the store is {done.store_id} from now on, and its publisher fills the topics{again}", err=True)
+
+
 @app.command()
 def rebuild(
     name: Annotated[str, typer.Argument(help="Read model.")],

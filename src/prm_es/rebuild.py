@@ -84,6 +84,18 @@ def older(settings: Settings) -> list[ReadModel]:
     return [model for name, model in READ_MODELS.items() if live.get(name, model.version) < model.version]
 
 
+def ahead(settings: Settings) -> list[ReadModel]:
+    """Give the read models whose rows contain more than the log: the store was restored without them."""
+    with _owner(settings) as connection, connection, connection.cursor() as cursor:
+        query = sql.SQL(
+            "SELECT name, max(position) FROM {0}.checkpoints JOIN {0}.generations USING (name, generation)"
+            " WHERE status = 'live' GROUP BY name"
+        )
+        cursor.execute(query.format(sql.Identifier(settings.projections_schema)))
+        reached, head = dict(cursor.fetchall()), _head(cursor)
+    return [model for name, model in READ_MODELS.items() if reached.get(name, 0) > head]
+
+
 def rebuild(settings: Settings, model: ReadModel, progress: Progress = lambda _done, _total: None) -> Rebuilt:
     """Build the read model anew and swap it in; raises AlreadyRunning while another rebuild runs."""
     started = time.monotonic()

@@ -216,7 +216,7 @@ def test_topics_of_another_store_are_refused_with_the_repair_in_the_message_and_
     (told,) = refused.logged("worker.unavailable")
     assert "ForeignHistory" in told["reason"]
     assert known.place[0] in told["reason"]
-    assert "delete the events topics and run `prm-es topics`" in told["reason"]
+    assert "`prm-es repair-topics`" in told["reason"]
     assert len(read_topics(installed, installed.event_topics)) == before
 
     remake_event_topics(installed)

@@ -88,6 +88,7 @@ def _alone(settings: Settings, model: OrderedModel, stop: Event) -> Iterator[psy
 def _projector(settings: Settings, model: OrderedModel, send: Send) -> Iterator[OrderedProjector]:
     projector = OrderedProjector(settings, model, send)
     try:
+        projector.refuse_ahead()
         projector.release()
         log.info("worker.active", model=model.name)
         yield projector

@@ -31,7 +31,8 @@ from mode import CrashingSupervisor  # noqa: E402
 
 from prm_es import metrics, tracing  # noqa: E402
 from prm_es.consumers.runtime import UNAVAILABLE  # noqa: E402
-from prm_es.errors import ForeignHistory, PrmError  # noqa: E402
+from prm_es.consumers.tails import REPAIR, verify  # noqa: E402
+from prm_es.errors import ForeignHistory, PrmError, Unavailable  # noqa: E402
 from prm_es.liveness import LIVE  # noqa: E402
 from prm_es.messages import read_event  # noqa: E402
 from prm_es.projections.base import ReadModel  # noqa: E402
@@ -111,8 +112,9 @@ def work(settings: Settings, models: Sequence[ReadModel], stop: StopEvent) -> No
     Raises Unavailable (TooOld, ForeignHistory, …), and psycopg2 errors while catching up; later any other failure ends
     the process with code 1. Nothing that was not committed is acknowledged.
     """
-    projectors = [Projector(settings, model) for model in models]
     topics = _topics(settings, models)
+    verify(settings, topics)
+    projectors = [Projector(settings, model) for model in models]
     if any(_far_behind(projector) for projector in projectors):
         _catch_up(settings, models, projectors, topics, stop)
     if stop.is_set():
@@ -223,6 +225,7 @@ class _Hosted:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         self._store_id = projectors[0].store_id()
         self._aggregates = [{settings.event_topic(name) for name in model.aggregates} for model in models]
+        self._topic_ids = self._ask_topic_ids()
 
     async def in_thread(self, doing: str, function: Any, *arguments: object) -> None:  # noqa: ANN401
         def work() -> None:
@@ -242,7 +245,13 @@ class _Hosted:
                 tracing.projected(model.name, [item.event for item in own], began)
 
     def fill(self, places: set[Place]) -> None:
-        """Fill what was published but never seen: a missing tail shows no hole."""
+        """Fill what was published but never seen: a missing tail shows no hole.
+
+        Raises Unavailable if a topic was made anew: a consumer that was there stays without partitions for ever.
+        """
+        known, self._topic_ids = self._topic_ids, self._ask_topic_ids()
+        if anew := sorted(name for name, now in self._topic_ids.items() if known.get(name, now) != now):
+            raise Unavailable(f"{', '.join(anew)} was deleted and made anew")
         for model, projector in zip(self._models, self._projectors, strict=True):
             after = projector.settled_behind(places)
             if after < 0:
@@ -253,13 +262,20 @@ class _Hosted:
                 after = projector.catch_up(after)
                 LIVE.progressed(f"filling the tail of {model.name}")
 
+    def _ask_topic_ids(self) -> dict[str, str]:
+        return {name: one for projector in self._projectors for name, one in projector.topic_ids().items()}
+
     def _item(self, event: Any) -> Item:  # noqa: ANN401
         message = event.message
-        published = read_event(message.headers, event.value)
+        try:
+            published = read_event(message.headers, event.value)
+        except (KeyError, ValueError) as error:
+            place = f"topic {message.topic} partition {message.partition} offset {message.offset}"
+            raise ForeignHistory(f"{place} holds a record that no publisher wrote: {REPAIR}") from error
         if published.store_id != self._store_id:
             raise ForeignHistory(
-                f"{message.topic} holds events of store {published.store_id}, this is {self._store_id}: "
-                "use another PRM_PREFIX, or delete the events topics and run `prm-es topics`"
+                f"topic {message.topic} partition {message.partition} holds events of store {published.store_id},"
+                f" this is {self._store_id}: {REPAIR}"
             )
         return Item((message.topic, message.partition), published.event, published.previous)
 

@@ -5,24 +5,27 @@ exception may still commit a transaction with a hole in it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from threading import Event
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Any, Final, LiteralString
 
 import psycopg
 import structlog
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient
 from psycopg.rows import namedtuple_row
 
 from prm_es import metrics, tracing
 from prm_es.consumers import topics
 from prm_es.consumers.single import take_lock
-from prm_es.errors import ForeignHistory
+from prm_es.consumers.tails import attributes, firsts, partitions_of, tails, verified
+from prm_es.errors import Unavailable
 from prm_es.liveness import LIVE
 from prm_es.messages import Headers, event_headers, split_state
 from prm_es.partitions import partition_of
-from prm_es.settings import AGGREGATES, PARTITIONS, Settings
+from prm_es.settings import AGGREGATES, Settings
 from prm_es.store.locks import Lock
 from prm_es.store.migrate import check
 from prm_es.store.sole import sole_row
@@ -32,6 +35,7 @@ log = structlog.get_logger()
 
 BATCH: Final = 500
 IDLE_S: Final = 0.5
+TOPICS_S: Final = 10.0  # between two looks whether the topics are still the same
 EVERYTHING: Final = "*"  # the row of `published` that says up to where every event is on its topic
 
 Place = tuple[str, int]
@@ -65,10 +69,15 @@ def work(settings: Settings, stop: Event) -> None:
             producer.close(timeout=5)
 
 
+def transactional_id(settings: Settings, store_id: str) -> str:
+    """Name the one publisher of a store's history: whoever takes it fences all others of it."""
+    return f"{settings.prefix}.publisher.{store_id}"
+
+
 def _producer(settings: Settings, store_id: str) -> Any:  # noqa: ANN401
     producer = KafkaProducer(
         **settings.kafka_client,
-        transactional_id=f"{settings.prefix}.publisher.{store_id}",
+        transactional_id=transactional_id(settings, store_id),
         transaction_timeout_ms=15_000,
         retry_backoff_ms=5,  # between the steps of small transactions; lifts them from 65 to 169 a second
         linger_ms=100,  # a transaction is flushed at once: until then records gather instead of going out one by one
@@ -79,82 +88,51 @@ def _producer(settings: Settings, store_id: str) -> Any:  # noqa: ANN401
 
 
 def resume(connection: psycopg.Connection[Any], settings: Settings, store_id: str) -> Progress:
-    """Find out what the topics hold; raises ForeignHistory if it is not what this store holds."""
+    """Find out what the topics hold; raises ForeignHistory if it is not what this store holds.
+
+    A topic that was made anew may hold what was published since, without its beginning: such records are deleted, for
+    what lies before them could only be appended behind.
+    """
     topic_ids = topics.ids(settings, settings.event_topics)
     noted = _noted(connection)
     everything = noted[EVERYTHING, 0].position if (EVERYTHING, 0) in noted else 0
-    partitions = [TopicPartition(topic, number) for topic in settings.event_topics for number in range(PARTITIONS)]
-    tails, ends = _tails(settings, partitions)
+    partitions = partitions_of(settings.event_topics)
+    last, ends = tails(settings, partitions)
+    held = {one: verified(connection, record, store_id) for one, record in last.items()}
+    rows = {one: noted.get((one.topic, one.partition)) for one in partitions}
+    anew = [one for one, row in rows.items() if row is not None and row.topic_id != topic_ids[one.topic]]
+    for one in _without_beginning(settings, [one for one in anew if one in held], ends):
+        del held[one]
     positions: dict[Place, int] = {}
-    for partition in partitions:
-        place = (partition.topic, partition.partition)
-        row = noted.get(place)
-        same = row is not None and row.topic_id == topic_ids[partition.topic]
-        known = row.position if row is not None and same else 0
-        tail = tails.get(partition)
+    lacking = []
+    for partition, row in rows.items():
+        known = 0 if row is None or partition in anew else row.position
         expired = known if ends[partition] > 0 else 0  # an end above 0 without a record: all have expired
-        actual = expired if tail is None else _verified(connection, tail, store_id)
-        positions[place] = actual
-        if not same or actual < known:
+        actual = held.get(partition, expired)
+        positions[partition.topic, partition.partition] = actual
+        if row is None or partition in anew or actual < known:
             everything = min(everything, actual)
-            if row is not None:
-                log.warning("publisher.refills", topic=place[0], partition=place[1], behind=actual, noted=row.position)
+        if row is not None and actual < row.position:
+            lacking.append(partition)
+    for topic in dict.fromkeys(one.topic for one in lacking):
+        log.warning(
+            "publisher.refills", topic=topic, partitions=[one.partition for one in lacking if one.topic == topic]
+        )
     return Progress(topic_ids, positions, everything)
+
+
+def _without_beginning(settings: Settings, partitions: Sequence[Any], ends: Mapping[Any, int]) -> list[Any]:
+    """Delete the records of those partitions whose first record says that others were published before it."""
+    torn = [one for one, record in firsts(settings, partitions).items() if attributes(record).get("previous") != "0"]
+    if torn:
+        with closing(KafkaAdminClient(**settings.kafka_client)) as admin:
+            admin.delete_records({one: ends[one] for one in torn})
+    return torn
 
 
 def _noted(connection: psycopg.Connection[Any]) -> dict[Place, Row]:
     rows = connection.execute("SELECT topic, partition, topic_id, position FROM published")
     return {(row.topic, row.partition): row for row in rows}
-
-
-def _tails(settings: Settings, partitions: Sequence[Any]) -> tuple[dict[Any, Any], dict[Any, int]]:
-    """Give the last committed record of each partition and each end offset, all partitions read at once."""
-    consumer: Any = KafkaConsumer(
-        **settings.kafka_client, group_id=None, enable_auto_commit=False, isolation_level="read_committed"
-    )
-    try:
-        low, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-        found: dict[Any, Any] = {}
-        window = 64
-        while missing := [one for one in partitions if one not in found and ends[one] > low[one]]:
-            starts = {one: max(low[one], ends[one] - window) for one in missing}
-            found |= _last_records(consumer, starts, ends)
-            low |= {one: ends[one] for one in missing if starts[one] == low[one]}
-            window *= 8
-        return found, ends
-    finally:
-        consumer.close()
-
-
-def _last_records(consumer: Any, starts: Mapping[Any, int], ends: Mapping[Any, int]) -> dict[Any, Any]:  # noqa: ANN401
-    consumer.assign(list(starts))
-    for partition, offset in starts.items():
-        consumer.seek(partition, offset)
-    found = {}
-    # position() passes transaction markers and aborted records, which poll() never shows
-    while any(consumer.position(partition) < ends[partition] for partition in starts):
-        for partition, records in consumer.poll(50).items():
-            found[partition] = records[-1]
-    return found
-
-
-def _verified(connection: psycopg.Connection[Any], tail: Any, store_id: str) -> int:  # noqa: ANN401
-    """Give the position of a topic's last record, checked against the store."""
-    head = {name: (raw or b"").decode("utf-8", "replace") for name, raw in tail.headers}
-    position = int(head.get("ce_sequence", "0"))
-    row = connection.execute(
-        "SELECT originator_id, originator_version, topic FROM events WHERE notification_id = %s", (position,)
-    ).fetchone()
-    ours = (head.get("ce_subject"), head.get("ce_aggregateversion"), head.get("ce_type"))
-    theirs = row and (str(row.originator_id), str(row.originator_version), row.topic)
-    if head.get("ce_storeid") != store_id or ours != theirs:
-        raise ForeignHistory(
-            f"topic {tail.topic} partition {tail.partition} ends with position {position} of store"
-            f" {head.get('ce_storeid')}, which this store ({store_id}) does not hold: the topics belong to another"
-            " history, or the store was restored from an older backup. Use another PRM_PREFIX, or delete the events"
-            " topics and run `prm-es topics`: they are filled again from the store"
-        )
-    return position
 
 
 def _publish(
@@ -167,8 +145,12 @@ def _publish(
 ) -> None:
     names = {aggregate: settings.event_topic(aggregate) for aggregate in AGGREGATES}
     cursor = progress.everything
+    looked = monotonic()
     while not stop.is_set():
         LIVE.progressed("looking for events")
+        if monotonic() - looked > TOPICS_S:
+            _check_topics(settings, progress)
+            looked = monotonic()
         rows = connection.execute(_NEXT, (cursor, BATCH)).fetchall()
         if not rows:
             _wait(connection)
@@ -181,6 +163,13 @@ def _publish(
             progress.everything = cursor
             LIVE.doing("noting what is published")
             _note(connection, progress, moved)
+
+
+def _check_topics(settings: Settings, progress: Progress) -> None:
+    """Raise Unavailable if a topic was made anew meanwhile: the next start fills it from the beginning."""
+    now = topics.ids(settings, settings.event_topics)
+    if anew := sorted(name for name, topic_id in now.items() if topic_id != progress.topic_ids[name]):
+        raise Unavailable(f"{', '.join(anew)} was deleted and made anew while events were published to it")
 
 
 _NEXT: Final[LiteralString] = (

@@ -13,8 +13,8 @@ from psycopg2 import sql
 from prm_es import metrics
 from prm_es.messages import RESERVED, Envelope, utc_text
 from prm_es.projections.deadlines import MODEL, RECALL
-from prm_es.projections.ordered import OrderedProjector, ask
-from prm_es.projections.runner import schema_of
+from prm_es.projections.ordered import OrderedProjector, ask, of_history
+from prm_es.projections.runner import schema_of, store_id_of
 from prm_es.settings import Settings
 
 AT_ONCE: Final = 500
@@ -42,7 +42,8 @@ class Due:
             cursor.execute(sql.SQL(_FORGET).format(**names))
             if not rows:
                 return 0
-            commands = [_command(row) for row in rows]
+            store_id = store_id_of(cursor)
+            commands = [of_history(_command(row), store_id) for row in rows]
             send(commands)
             metrics.retried("deadline", sum(attempt > 1 for *_rest, attempt in rows))
             noted = [(*row, command.id) for row, command in zip(rows, commands, strict=True)]

@@ -5,7 +5,7 @@ with ids that follow from the log: killed at any moment, it sends the same again
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -21,7 +21,7 @@ from prm_es.errors import TooOld
 from prm_es.messages import RESERVED, VENDOR, Actor, Envelope, Recorded, Role
 from prm_es.projections import rows as tables
 from prm_es.projections.base import ReadModel, Rows
-from prm_es.projections.runner import discarded, event_of, live_generation, park, schema_of
+from prm_es.projections.runner import discarded, event_of, live_generation, park, refuse_ahead, schema_of, store_id_of
 from prm_es.settings import DbRole, Settings
 
 log = structlog.get_logger()
@@ -133,6 +133,15 @@ def ask(
     )
 
 
+def of_history(command: Envelope, store_id: str) -> Envelope:
+    """Give the command an id that no other history of the store uses.
+
+    Keys follow from positions, and after a restore other events get the same ones: an answer that was given to what the
+    lost history asked must not be taken for the answer to this one.
+    """
+    return replace(command, id=f"{command.id}@{store_id.partition('-')[0]}")
+
+
 @dataclass(frozen=True, slots=True)
 class Advanced:
     """The position reached, and whether the model waits behind an event that it could not take.
@@ -201,6 +210,11 @@ class OrderedProjector:
             query = sql.SQL("DELETE FROM {}.dead_letters WHERE name = %s AND generation = %s")
             cursor.execute(query.format(self._bookkeeping), (self._model.name, self.generation(cursor)))
 
+    def refuse_ahead(self) -> None:
+        """Raise ForeignHistory if the rows contain what the log does not."""
+        with self.connection, self.connection.cursor() as cursor:
+            refuse_ahead(cursor, self._settings, self._model, self.generation(cursor))
+
     def generation(self, cursor: Any) -> int:  # noqa: ANN401
         """Give the generation that is worked on, held until the transaction ends."""
         if self._pinned is not None:
@@ -237,7 +251,8 @@ class OrderedProjector:
         query = sql.SQL("UPDATE {}.checkpoints SET position = %s WHERE name = %s AND generation = %s")
         cursor.execute(query.format(self._bookkeeping), (reached, self._model.name, generation))
         if commands and self._pinned is None:
-            self._send(commands)
+            store_id = store_id_of(cursor)
+            self._send([of_history(command, store_id) for command in commands])
         return reached
 
 

@@ -18,7 +18,7 @@ from psycopg2 import sql
 from prm_es import metrics
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.catalogue import parse_event
-from prm_es.errors import SchemaMismatch, TooOld
+from prm_es.errors import ForeignHistory, SchemaMismatch, TooOld
 from prm_es.messages import Recorded, recorded
 from prm_es.partitions import partition_of
 from prm_es.projections import rows as tables
@@ -73,11 +73,10 @@ class Projector:
             return self._apply(cursor, items)
 
     def store_id(self) -> str:
-        """Give the id of the store's history."""
+        """Give the id of the store's history; raises ForeignHistory if the rows contain what the log does not."""
         with self._connection, self._connection.cursor() as cursor:
-            cursor.execute("SELECT store_id FROM store_info")
-            ((store_id,),) = cursor.fetchall()
-            return str(store_id)
+            refuse_ahead(cursor, self._settings, self._model, self._generation(cursor))
+            return store_id_of(cursor)
 
     def behind(self, places: Iterable[Place] | None = None) -> int:
         """Tell from which position on something is missing in the rows.
@@ -99,6 +98,14 @@ class Projector:
         stuck = [checkpoint for place, checkpoint in now.items() if self._behind_before.get(place) == checkpoint]
         self._behind_before = now
         return min(stuck, default=-1)
+
+    def topic_ids(self) -> dict[str, str]:
+        """Give the ids of the topics, as the publisher last found them; none of those it has not seen yet."""
+        with self._connection, self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT DISTINCT topic, topic_id FROM published WHERE topic = ANY(%s)", ([*self._topics.values()],)
+            )
+            return dict(cursor.fetchall())
 
     def head(self) -> int:
         """Give the position of the last event of the log."""
@@ -236,6 +243,28 @@ _LOG = f"{COLUMNS} WHERE notification_id > %s ORDER BY notification_id LIMIT %s"
 _LOG_BETWEEN = (
     f"{COLUMNS} WHERE notification_id > %s AND notification_id <= %s AND topic LIKE %s ORDER BY notification_id"
 )
+
+
+def store_id_of(cursor: Any) -> str:  # noqa: ANN401
+    """Give the id of the store's history."""
+    cursor.execute("SELECT store_id FROM store_info")
+    ((store_id,),) = cursor.fetchall()
+    return str(store_id)
+
+
+def refuse_ahead(cursor: Any, settings: Settings, model: ReadModel, generation: int) -> None:  # noqa: ANN401
+    """Raise ForeignHistory if a checkpoint lies behind the end of the log: the store was restored without the rows."""
+    query = sql.SQL(
+        "SELECT max(c.position), (SELECT last_position FROM commits ORDER BY number DESC LIMIT 1)"
+        " FROM {}.checkpoints c WHERE name = %s AND generation = %s"
+    )
+    cursor.execute(query.format(sql.Identifier(settings.projections_schema)), (model.name, generation))
+    ((reached, head),) = cursor.fetchall()
+    if reached > head:
+        raise ForeignHistory(
+            f"read model {model.name} contains position {reached} of a log that ends with {head}: the store was"
+            " restored without it. `prm-es repair-topics` makes it anew from the log"
+        )
 
 
 def _behind_query(settings: Settings) -> sql.Composed:
