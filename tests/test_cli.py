@@ -582,12 +582,3 @@ def test_exit_codes_and_streams_of_a_real_process(prm: Prm, served: Settings) ->
         [*argv, "sql", query, "--format", "csv"], env=env, capture_output=True, text=True, check=False
     )
     assert (right.returncode, right.stdout, right.stderr) == (0, "n\n2\n", "")
-
-
-def test_a_worker_without_its_servers_ends_with_code_3(served: Settings, tmp_path: Path) -> None:
-    away = served.model_copy(update={"postgres": "postgresql://nobody@127.0.0.1:1/none"})
-    with Crew(away, tmp_path) as crew:
-        worker = crew.start("handle")
-        assert worker.exit_code() == 3
-        (said,) = worker.logged("worker.unavailable")
-        assert "Connection refused" in said["reason"]

@@ -5,6 +5,7 @@ Liveness is progress, not a running process: a loop that hangs is dead although 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Final, Literal
 
@@ -13,12 +14,13 @@ State = Literal["starting", "active", "standby"]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is known of a worker; times in seconds before now."""
+    """What is known of a worker; times in seconds before now. `hangs`: what it does takes longer than it can."""
 
     state: State
     doing: str
     doing_for: float
     progress_ago: float
+    hangs: bool = False
 
     def stuck(self, within: float) -> bool:
         """Tell whether nothing was finished for longer than `within` seconds."""
@@ -32,18 +34,18 @@ class Liveness:
         now = clock()
         self._clock = clock
         self._state: State = "starting"
-        self._doing = ("starting", now)
+        self._doing: tuple[str, float, float] = ("starting", now, inf)
         self._progressed = now
 
-    def doing(self, what: str) -> None:
-        """Say what begins now; nothing is finished by that."""
-        self._doing = (what, self._clock())
+    def doing(self, what: str, at_most: float = inf) -> None:
+        """Say what begins now, and after how many seconds it can only hang; nothing is finished by that."""
+        self._doing = (what, self._clock(), at_most)
 
     def progressed(self, doing: str) -> None:
         """Say that a batch or a look is through, and what begins now."""
         now = self._clock()
         self._state = "active"
-        self._doing = (doing, now)
+        self._doing = (doing, now, inf)
         self._progressed = now
 
     def standby(self) -> None:
@@ -51,14 +53,14 @@ class Liveness:
         now = self._clock()
         if self._state != "standby":
             self._state = "standby"
-            self._doing = ("standing by: another process is active", now)
+            self._doing = ("standing by: another process is active", now, inf)
         self._progressed = now
 
     def report(self) -> Report:
         """Give what is known now."""
         now = self._clock()
-        doing, since = self._doing
-        return Report(self._state, doing, now - since, now - self._progressed)
+        doing, since, at_most = self._doing
+        return Report(self._state, doing, now - since, now - self._progressed, now - since > at_most)
 
 
 LIVE: Final = Liveness()

@@ -17,6 +17,7 @@ DB_ROLES: Final[tuple[DbRole, ...]] = get_args(DbRole)
 AGGREGATES: Final = ("partner", "lead", "opportunity", "conflict")
 PARTITIONS: Final = 12
 RECONNECT_MS: Final = 1000  # kafka-python doubles its pause to half a minute: a broker that is back would not be seen
+SESSION_S: Final = 6  # how long a group waits for a worker that was killed; no less is allowed by brokers' default
 
 
 class Settings(BaseSettings):

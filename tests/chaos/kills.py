@@ -16,6 +16,7 @@ from typing import Final
 
 import psycopg
 
+from prm_es.settings import SESSION_S
 from prm_es.store.locks import Lock, keys
 from tests.chaos.load import Load, Sender
 from tests.chaos.stack import Stack, kill, stands_still, until
@@ -32,7 +33,7 @@ KINDS: Final = (*HANDLERS, "publisher", *PROJECTORS, *ORDERED, *SERVERS, FENCED,
 
 BURST: Final = 200
 SEEK_S: Final = 10.0  # how long a victim is watched for work
-OUST_S: Final = 12.0  # the session of a consumer ends after 10
+OUST_S: Final = SESSION_S + 2.0
 PAUSE_S: Final = 1.5
 
 

@@ -16,7 +16,7 @@ from prm_es.dispatch import Answer, Record, dispatch
 from prm_es.errors import Unavailable
 from prm_es.liveness import LIVE
 from prm_es.partitions import partition_of
-from prm_es.settings import Settings
+from prm_es.settings import SESSION_S, Settings
 from prm_es.store.store import Store
 from prm_es.workspace import Memory
 
@@ -68,7 +68,7 @@ def _consumer(settings: Settings) -> Any:  # noqa: ANN401
         allow_auto_create_topics=False,
         max_poll_records=BATCH,
         fetch_max_wait_ms=100,
-        session_timeout_ms=10_000,
+        session_timeout_ms=1000 * SESSION_S,
         heartbeat_interval_ms=1_000,
     )
 

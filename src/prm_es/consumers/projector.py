@@ -37,7 +37,7 @@ from prm_es.liveness import LIVE  # noqa: E402
 from prm_es.messages import read_event  # noqa: E402
 from prm_es.projections.base import ReadModel  # noqa: E402
 from prm_es.projections.runner import CHUNK, Item, Place, Projector  # noqa: E402
-from prm_es.settings import PARTITIONS, Settings  # noqa: E402
+from prm_es.settings import PARTITIONS, SESSION_S, Settings  # noqa: E402
 
 log = structlog.get_logger()
 
@@ -287,7 +287,7 @@ def _app(settings: Settings, models: Sequence[ReadModel]) -> Any:  # noqa: ANN40
         broker_credentials=_credentials(settings),
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=1.0,
-        broker_session_timeout=10.0,
+        broker_session_timeout=float(SESSION_S),
         broker_heartbeat_interval=1.0,
         stream_wait_empty=False,
         stream_buffer_maxsize=2 * BATCH,

@@ -15,6 +15,8 @@ import psycopg
 import structlog
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+from kafka.net.compat import KafkaNetClient
 from psycopg.rows import namedtuple_row
 
 from prm_es import metrics, tracing
@@ -36,6 +38,8 @@ log = structlog.get_logger()
 BATCH: Final = 500
 IDLE_S: Final = 0.5
 TOPICS_S: Final = 10.0  # between two looks whether the topics are still the same
+TRANSACTION_S: Final = 15  # the broker aborts what takes longer
+HANGS_S: Final = 20.0  # kafka-python waits without limit for the end of a transaction
 EVERYTHING: Final = "*"  # the row of `published` that says up to where every event is on its topic
 
 Place = tuple[str, int]
@@ -74,11 +78,25 @@ def transactional_id(settings: Settings, store_id: str) -> str:
     return f"{settings.prefix}.publisher.{store_id}"
 
 
+class _Client(KafkaNetClient):  # type: ignore[misc]
+    """kafka-python's sender asks for a request again if a node is not ready, and loses it if that is said by raising.
+
+    The transaction would then wait for it until the delivery timeout of two minutes, or for ever at its commit.
+    """
+
+    def await_ready(self, node_id: Any, timeout_ms: float = 30_000) -> bool:  # noqa: ANN401
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except KafkaError:
+            return False
+
+
 def _producer(settings: Settings, store_id: str) -> Any:  # noqa: ANN401
     producer = KafkaProducer(
         **settings.kafka_client,
+        kafka_client=_Client,
         transactional_id=transactional_id(settings, store_id),
-        transaction_timeout_ms=15_000,
+        transaction_timeout_ms=1000 * TRANSACTION_S,
         retry_backoff_ms=5,  # between the steps of small transactions; lifts them from 65 to 169 a second
         linger_ms=100,  # a transaction is flushed at once: until then records gather instead of going out one by one
         batch_size=131_072,
@@ -157,7 +175,7 @@ def _publish(
             continue
         cursor = rows[-1].notification_id
         with metrics.work("publish").batch(len(rows)):
-            LIVE.doing("publishing a batch")
+            LIVE.doing("publishing a batch", at_most=HANGS_S)
             moved = _send(producer, _records(rows, names, progress, store_id))
             progress.positions |= moved
             progress.everything = cursor

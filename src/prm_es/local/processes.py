@@ -24,7 +24,7 @@ from prm_es.local.folder import ChildRecord, ProcessRecord
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
-SETTLED_S: Final = 30.0
+SETTLED_S: Final = 10.0
 LOG_BYTES: Final = 5_000_000
 LOG_COPIES: Final = 3
 COLOURS: Final = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
