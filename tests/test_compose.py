@@ -91,7 +91,7 @@ def test_everything_waits_for_what_it_needs_and_comes_back() -> None:
 
 def test_what_is_published_is_published_on_loopback_alone() -> None:
     ports = {name: one["ports"] for name, one in SERVICES.items() if "ports" in one}
-    assert set(ports) == {"postgres", "kafka", "prometheus", "grafana"}
+    assert set(ports) == {"postgres", "kafka", "api", "prometheus", "grafana"}
     assert all(port.startswith("127.0.0.1:") for mapped in ports.values() for port in mapped)
 
 

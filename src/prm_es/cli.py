@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 it ran and something was refused or differs, 2 wrong usage
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -178,6 +178,8 @@ def status(
     with Observer(settings) as observer:
         found = observer.status()
     addresses = {"kafka": settings.kafka, "postgres": _address(settings)}
+    if record and record.api:
+        addresses["api"] = record.api
     if as_json:
         stack = json.loads(record.model_dump_json()) if record else None
         typer.echo(json.dumps({"addresses": addresses, "stack": stack, **found.as_json()}, indent=1))
@@ -201,6 +203,8 @@ def _status_lines(record: Any, found: Any, addresses: dict[str, str]) -> Iterato
             restarts = f", started again {child.restarts} times" if child.restarts else ""
             watch = f", {child.watch}/health" if child.watch else ""
             yield f"  {name:<11}{process}{since}{restarts}{watch}"
+    if record and record.api:
+        yield f"pages        {record.api}"
     yield f"kafka        {addresses['kafka']}"
     yield f"postgres     {addresses['postgres']}"
     yield f"store        {found.store_id}, position {found.head}, last commit {utc_text(found.recorded_at)}"
@@ -911,11 +915,17 @@ def _act_on_letters(
 # Running the parts
 
 
-def _worker(name: str, load: Callable[[], Callable[..., None]], *arguments: object) -> None:
+def _worker(
+    name: str,
+    load: Callable[[], Callable[..., None]],
+    *arguments: object,
+    given: Mapping[str, object] | None = None,
+) -> None:
     from prm_es.consumers.runtime import run  # noqa: PLC0415
 
     work = load()
-    run(name, Settings(), lambda settings, stop: work(settings, *arguments, stop))
+    told: Any = {key: value for key, value in (given or {}).items() if value is not None}
+    run(name, Settings(**told), lambda settings, stop: work(settings, *arguments, stop))
 
 
 @app.command()
@@ -984,6 +994,59 @@ def reactions() -> None:
     Example: prm-es reactions
     """
     _ordered("reactions")
+
+
+@app.command()
+def api(
+    host: Annotated[str | None, typer.Option(help="Where to listen (PRM_API_HOST).", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Where to listen (PRM_API_PORT).", show_default="8080")] = None,
+) -> None:
+    """Serve the pages, queries and commands over HTTP, for people whom PRM_OIDC_ISSUER lets in.
+
+    Example: PRM_OIDC_ISSUER=https://login.example.com/realms/channel prm-es api --port 8080
+    """
+
+    def load() -> Callable[..., None]:
+        from prm_es.api.serve import work  # noqa: PLC0415
+
+        return work
+
+    _worker("api", load, given={"api_host": host, "api_port": port})
+
+
+@app.command("dev-issuer")
+def dev_issuer(
+    host: Annotated[str | None, typer.Option(help="A loopback address.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Where to listen.", show_default="8081")] = None,
+) -> None:
+    """Let people in without passwords, a login a role, on loopback only: for development.
+
+    Example: prm-es dev-issuer --port 8081
+    """
+
+    def load() -> Callable[..., None]:
+        from prm_es.api.issuer.app import work  # noqa: PLC0415
+
+        return work
+
+    _worker("issuer", load, given={"issuer_host": host, "issuer_port": port})
+
+
+@app.command()
+def token(
+    login: Annotated[str, typer.Argument(help="A login of the development issuer, as carla.")],
+    partner: Annotated[UUID | None, typer.Option(help="Partner id, in place of a partner login's own.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Print a bearer token for a login of the development issuer that `prm-es up` runs; it lasts an hour.
+
+    Example: curl -H "Authorization: Bearer $(prm-es token carla)" http://127.0.0.1:8080/api/me
+    """
+    from prm_es.local.connect import running  # noqa: PLC0415
+    from prm_es.local.logins import token_for  # noqa: PLC0415
+
+    settings = _connected(data)
+    typer.echo(token_for(settings, running(settings.data), login, partner))
 
 
 @app.command()

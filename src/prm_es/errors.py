@@ -10,7 +10,8 @@ PrmError
 │   ├── ForeignHistory a topic holds events of another store
 │   ├── TooOld         an event of a type or version that this worker does not know
 │   └── AlreadyRunning the role or the data folder is taken
-└── Usage              the person at the command line asked for something impossible
+├── Usage              the person at the command line asked for something impossible
+└── api.problems.Problem  whoever asked over HTTP is told what is wrong, with a status
 
 A refusal is not an error: it is the value `prm_es.aggregates.base.Refused`, answered and recorded.
 """

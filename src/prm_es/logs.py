@@ -47,7 +47,7 @@ def configure(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("aiokafka", "faust", "mode", "psycopg"):
+    for noisy in ("aiokafka", "faust", "httpx2", "mode", "psycopg", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # kafka-python warns about its own scheduling and about metadata that is still on its way
     for chatter in ("kafka", "kafka.net", "kafka.cluster", "kafka.consumer.fetcher"):

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from prm_es.errors import Usage
 
-DbRole = Literal["owner", "writer", "projector", "reader", "auditor"]
+DbRole = Literal["owner", "writer", "projector", "reader", "portal", "auditor"]
 DB_ROLES: Final[tuple[DbRole, ...]] = get_args(DbRole)
 AGGREGATES: Final = ("partner", "lead", "opportunity", "conflict")
 PARTITIONS: Final = 12
@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     over are acted upon.
     Each worker says how it is at `metrics_host` and `metrics_port` (0: a free one); it counts as stuck when it has
     finished nothing for `stuck_after` seconds.
+    The API listens at `api_host` and `api_port`; browsers know it as `api_url`, where a proxy of `api_proxies` stands
+    before it. It believes tokens of `oidc_issuer` for `oidc_audience`; the `oidc_…_claim`s say where in a token who it
+    is, the role, the partner, the name and the language stand. `session_secret` signs the cookie of the pages.
     """
 
     model_config = SettingsConfigDict(env_prefix="PRM_", frozen=True, extra="ignore")
@@ -50,6 +53,7 @@ class Settings(BaseSettings):
     postgres_writer: str = ""
     postgres_projector: str = ""
     postgres_reader: str = ""
+    postgres_portal: str = ""
     postgres_auditor: str = ""
     cache: Path | None = None
     maven: str = "https://repo.maven.apache.org/maven2"
@@ -60,6 +64,31 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     stuck_after: Annotated[float, Field(gt=0)] = 60.0
+    api_host: str = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    api_url: str = ""
+    api_proxies: str = "127.0.0.1"
+    api_connections: Annotated[int, Field(ge=1)] = 20
+    api_timeout: Annotated[float, Field(gt=0)] = 30.0
+    api_rate: str = "3000/minute"
+    api_failures: str = "120/minute"
+    api_body: Annotated[int, Field(ge=1024)] = 512_000
+    session_secret: str = ""
+    oidc_issuer: str = ""
+    oidc_jwks: str = ""
+    oidc_audience: str = "prm-es-api"
+    oidc_algorithms: str = "RS256,ES256"
+    oidc_leeway: Annotated[int, Field(ge=0, le=300)] = 30
+    oidc_client_id: str = "prm-es"
+    oidc_client_secret: str = ""
+    oidc_scope: str = "openid profile"
+    oidc_actor_claim: str = "sub"
+    oidc_role_claim: str = "role"
+    oidc_org_claim: str = "org"
+    oidc_name_claim: str = "name"
+    oidc_locale_claim: str = "locale"
+    issuer_host: str = "127.0.0.1"
+    issuer_port: Annotated[int, Field(ge=0, le=65_535)] = 8081
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -92,6 +92,10 @@ class Observer:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of both servers."""
         self._connection.close()
         self._consumer.close()
 

@@ -33,7 +33,7 @@ signal.signal(15, end)
 pathlib.Path({order!r} + "-" + sys.argv[1]).touch()
 time.sleep(600)
 '''
-workers = [Worker(name, [sys.executable, "-c", note, name], "writer") for name in ("handle", "publish")]
+workers = [Worker(name, [sys.executable, "-c", note, name], ["writer"]) for name in ("handle", "publish")]
 run_foreground(Settings(), workers=workers)
 """
 

@@ -24,8 +24,8 @@ from prm_es.store.migrate import migrate
 
 IDLE = "import os; print(*sorted(n for n in os.environ if n.startswith('PRM_'))); import time; time.sleep(600)"
 WORKERS = (
-    Worker("handle", [sys.executable, "-uc", IDLE], "writer"),
-    Worker("pipeline", [sys.executable, "-uc", IDLE], "projector"),
+    Worker("handle", [sys.executable, "-uc", IDLE], ["writer"]),
+    Worker("pipeline", [sys.executable, "-uc", IDLE], ["projector"]),
 )
 
 

@@ -70,6 +70,8 @@ def backlogs_of(worker: str, settings: Settings) -> Backlogs:
             return Backlogs({"commands": Commands(settings), "dead_letters": DeadLetters(settings)})
         case "publish":
             return Backlogs({"publisher": Unpublished(settings)})
+        case "api" | "issuer":
+            return Backlogs({})
         case _:
             return Backlogs({"read_models": ReadModels(settings, worker.split("+"))})
 

@@ -18,6 +18,7 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from prm_es.errors import AlreadyRunning, Unavailable
+from prm_es.files import write_file
 
 MARK: Final = "PRM_STACK"
 """Environment variable of every child: the folder it serves. It finds children that died before being recorded."""
@@ -63,7 +64,10 @@ class ChildRecord(BaseModel):
 
 
 class StackRecord(BaseModel):
-    """What `stack.json` tells the other verbs. No passwords: those are in `secrets.json`."""
+    """What `stack.json` tells the other verbs. No passwords: those are in `secrets.json`.
+
+    `api` is the address of the pages, `issuer` that of who lets people in.
+    """
 
     state: Literal["starting", "ready", "stopping"]
     supervisor: ProcessRecord
@@ -71,15 +75,21 @@ class StackRecord(BaseModel):
     prefix: str
     kafka: str = ""
     postgres: str = ""
+    api: str = ""
+    issuer: str = ""
     children: dict[str, ChildRecord] = {}
 
 
 class Secrets(BaseModel):
-    """Passwords made at random for this folder, and the connection strings of the running servers."""
+    """Passwords made at random for this folder, and the connection strings of the running servers.
+
+    `session` signs the cookies of the pages.
+    """
 
     superuser: str
     roles: dict[str, str] = {}
     dsns: dict[str, str] = {}
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,17 +163,6 @@ class Folder:
             port = free_port(avoid=known.values())
             write_file(path, json.dumps({**known, name: port}))
         return port
-
-
-def write_file(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Write a file so that a reader sees the old or the new whole, whatever dies when."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def port_is_free(port: int) -> bool:

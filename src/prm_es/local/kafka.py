@@ -15,8 +15,9 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from prm_es.errors import Unavailable
+from prm_es.files import write_file
 from prm_es.local import jars
-from prm_es.local.folder import MARK, port_is_free, write_file
+from prm_es.local.folder import MARK, port_is_free
 from prm_es.local.processes import Spec
 from prm_es.settings import PARTITIONS, Settings
 

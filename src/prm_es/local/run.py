@@ -15,6 +15,7 @@ from typing import Final
 
 from rich.console import Console
 
+from prm_es.api.issuer.logins import LOGINS
 from prm_es.consumers import topics
 from prm_es.errors import Unavailable, Usage
 from prm_es.local.connect import running
@@ -50,9 +51,20 @@ def run_foreground(
         asked.up.set()
         where = f"Kafka {ready.kafka}, PostgreSQL {stack.postgres_address}, data {stack.folder.root}"
         screen.say(f"ready in {time.monotonic() - began:.1f} s: {where}")
+        for line in _pages(stack.record):
+            screen.say(line)
         asked.stop.wait()
         screen.say("stopping (once more to hurry)")
     screen.say("stopped")
+
+
+def _pages(record: StackRecord | None) -> Iterator[str]:
+    """Say where the pages are and, of the development issuer, who may log in."""
+    if record and record.api:
+        yield f"pages at {record.api}"
+        if "issuer" in record.children:
+            logins = ", ".join(f"{one.name} ({one.role.value.replace('_', ' ')})" for one in LOGINS)
+            yield f"log in there, without a password, as {logins}"
 
 
 class _Signals:
@@ -106,7 +118,10 @@ def run_detached(
     while time.monotonic() < deadline:
         record = running(folder.root)
         if record and record.supervisor.pid == process.pid and record.state == "ready":
-            Screen(console).say(f"runs in the background as process {process.pid}: `prm-es down` stops it")
+            screen = Screen(console)
+            screen.say(f"runs in the background as process {process.pid}: `prm-es down` stops it")
+            for line in _pages(record):
+                screen.say(line)
             return record
         if process.poll() is not None:
             raise Unavailable(f"it did not start (exit code {process.returncode}):\n{_tail(folder)}")

@@ -4,7 +4,7 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,16 +28,24 @@ Step = Callable[[Settings], object]
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker by its command line and the one database role whose password it gets."""
+    """A worker by its command line and the database roles whose passwords it gets."""
 
     name: str
     argv: Sequence[str]
-    role: DbRole
+    roles: Sequence[DbRole]
 
 
 def worker(name: str, *verb: str, role: DbRole) -> Worker:
     """Describe a worker that is a verb of this program."""
-    return Worker(name, (sys.executable, "-m", "prm_es", *verb), role)
+    return Worker(name, _verb(*verb), (role,))
+
+
+def _verb(*words: str) -> Sequence[str]:
+    return (sys.executable, "-m", "prm_es", *words)
+
+
+API: Final = Worker("api", _verb("api"), ("reader", "portal", "writer", "auditor"))
+ISSUER: Final = Worker("issuer", _verb("dev-issuer"), ("reader",))
 
 
 WORKERS: Final = (
@@ -47,6 +55,8 @@ WORKERS: Final = (
     worker("conflicts", "conflicts", role="projector"),
     worker("deadlines", "deadlines", role="projector"),
     worker("reactions", "reactions", role="projector"),
+    ISSUER,
+    API,
 )
 
 
@@ -139,8 +149,13 @@ class Stack:
         for step in self._steps:
             step(settings)
         dsns = self._let_roles_in(settings)
+        settings = self._with_addresses(settings)
         for each in self._workers:
-            environment = self._environment(settings, each.role, dsns[each.role])
+            if each is ISSUER and not self._own_issuer:
+                continue
+            environment = self._environment(settings, {role: dsns[role] for role in each.roles})
+            if each is not API:
+                environment.pop("PRM_SESSION_SECRET", None)
             port = self.folder.port(f"watch-{each.name}")
             spec = Spec(each.name, each.argv, {**environment, "PRM_METRICS_PORT": str(port)})
             self._run(spec, watch=f"http://{settings.metrics_host}:{port}")
@@ -209,7 +224,35 @@ class Stack:
         self.folder.write_secrets(known)
         return dsns
 
-    def _environment(self, settings: Settings, role: DbRole, dsn: str) -> dict[str, str]:
+    @property
+    def _own_issuer(self) -> bool:
+        """Tell whether the development issuer lets people in, because no other is named."""
+        return not self._given.oidc_issuer
+
+    @property
+    def record(self) -> StackRecord | None:
+        """What `stack.json` says."""
+        return self._record
+
+    def _with_addresses(self, settings: Settings) -> Settings:
+        """Give the workers that serve people a port each, the same from start to start, and tell them of each other."""
+        if API not in self._workers:
+            return settings
+        known = self.folder.secrets()
+        known.session = known.session or secrets.token_urlsafe(32)
+        self.folder.write_secrets(known)
+        found: dict[str, object] = {"session_secret": settings.session_secret or known.session}
+        if "api_port" not in settings.model_fields_set:
+            found["api_port"] = self.folder.port("api")
+        if self._own_issuer:
+            port = self.folder.port("issuer")
+            found |= {"issuer_port": port, "oidc_issuer": f"http://127.0.0.1:{port}", "issuer_host": "127.0.0.1"}
+        served = settings.model_copy(update=found)
+        own = f"http://{served.api_host}:{served.api_port}"
+        self._set(api=served.api_url or own, issuer=served.oidc_issuer)
+        return served
+
+    def _environment(self, settings: Settings, dsns: Mapping[DbRole, str]) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PRM_POSTGRES")}
         terminal = self._screen.echo and self._screen.console.is_terminal and settings.log_format == "auto"
         return {
@@ -218,7 +261,7 @@ class Stack:
             **({"PRM_LOG_FORMAT": "console"} if terminal else {}),
             "PRM_DATA": str(self.folder.root),
             "PRM_KAFKA": settings.kafka,
-            f"PRM_POSTGRES_{role.upper()}": dsn,
+            **{f"PRM_POSTGRES_{role.upper()}": dsn for role, dsn in dsns.items()},
             MARK: str(self.folder.root),
         }
 

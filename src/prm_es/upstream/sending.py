@@ -58,7 +58,7 @@ def send(
     schedule = Schedule([record.node for record in records])
     reader = ResultReader(settings) if wait or any(map(schedule.awaited, range(len(records)))) else None
     try:
-        with _producer(settings) as producer:
+        with producer_of(settings) as producer:
             _Run(settings, producer, reader, ledger, timeout, on_progress).send(records, schedule, wait=wait)
     finally:
         if reader is not None:
@@ -94,8 +94,8 @@ def send_one(settings: Settings, command: Envelope, timeout: float = TIMEOUT_S) 
     Raises Unavailable if no outcome came in time, Usage if the type names no aggregate.
     """
     record = outgoing(command)
-    with ResultReader(settings) as reader, _producer(settings) as producer:
-        (place,) = _publish(producer, settings, [record])
+    with ResultReader(settings) as reader, producer_of(settings) as producer:
+        (place,) = publish(producer, settings, [record])
         until = monotonic() + timeout
         while monotonic() < until:
             for answer in reader.poll(_POLL_S):
@@ -146,7 +146,7 @@ class _Run:
         timeout: float,
         on_progress: OnProgress,
     ) -> None:
-        self._publish: Callable[[Sequence[Outgoing]], list[Place]] = lambda chunk: _publish(producer, settings, chunk)
+        self._publish: Callable[[Sequence[Outgoing]], list[Place]] = lambda chunk: publish(producer, settings, chunk)
         self._reader = reader
         self._ledger = ledger
         self._timeout = timeout
@@ -202,7 +202,8 @@ class _Run:
 
 
 @contextmanager
-def _producer(settings: Settings) -> Iterator[KafkaProducer]:
+def producer_of(settings: Settings) -> Iterator[KafkaProducer]:
+    """Give a producer for as long as the context lasts; raises Unavailable."""
     try:
         producer = KafkaProducer(
             **settings.kafka_client, linger_ms=5, batch_size=131_072, allow_auto_create_topics=False
@@ -215,7 +216,7 @@ def _producer(settings: Settings) -> Iterator[KafkaProducer]:
         producer.close(timeout=_CLOSE_S)
 
 
-def _publish(producer: KafkaProducer, settings: Settings, chunk: Sequence[Outgoing]) -> list[Place]:
+def publish(producer: KafkaProducer, settings: Settings, chunk: Sequence[Outgoing]) -> list[Place]:
     """Send records and give the places where they lie, once the brokers have them all; raises Unavailable."""
     try:
         futures = [
