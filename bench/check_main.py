@@ -222,7 +222,7 @@ def check_crm(settings: Settings, folder: Path, found: Found) -> None:
     found.rebuilt += 0 if same("rebuilt", wanted, settings) else 1
     found.rebuilt += reconciled(settings)
     measured = sorted(latencies(settings))
-    found.unanswered += status.wait(settings, 60).unanswered + RATE * SECONDS - len(measured)
+    found.unanswered += (status.wait(settings, 60).unanswered or 0) + RATE * SECONDS - len(measured)
     found.p50, found.p99 = statistics.median(measured), measured[int(len(measured) * 0.99)]
 
 
@@ -251,7 +251,7 @@ def check_demo(settings: Settings, found: Found) -> None:
     found.demo = as_meant and not empty and not differ
     found.rebuilt += reconciled(settings)
     found.double_claims = double_claims(settings)
-    found.unanswered += status.wait(settings, 60).unanswered
+    found.unanswered += status.wait(settings, 60).unanswered or 0
 
 
 def reconciled(settings: Settings) -> int:

@@ -445,6 +445,27 @@ def test_status_says_how_far_everything_is(prm: Prm, served: Settings) -> None:
     assert (text.code, f"position {head}" in text.out, "dead letters" in text.out) == (0, True, True)
 
 
+def test_status_says_which_server_is_away_and_what_can_be_told_without_it(served: Settings) -> None:
+    gone = {"PRM_KAFKA": "127.0.0.1:1"}
+    ran = in_process({**environment(served), **gone}, "status", "--json")
+    assert ran.code == 3
+    found = json.loads(ran.out)
+    assert found["servers"]["PostgreSQL"]["answers"] is True
+    assert found["servers"]["Kafka"] == {
+        "address": "127.0.0.1:1",
+        "answers": False,
+        "away_since": None,  # nobody watches this installation
+        "reason": "no answer within 3 s (KafkaTimeoutError)",
+    }
+    assert (found["unanswered"], found["settled"], found["head"] > 0) == (None, False, True)
+    ran = in_process({**environment(served), "PRM_POSTGRES": "postgresql://nobody@127.0.0.1:1/none"}, "status")
+    assert (ran.code, ran.err) == (3, "")
+    assert ran.out.splitlines() == [
+        f"kafka        {served.kafka}",
+        "postgresql   127.0.0.1:1/none, away: connection refused",
+    ]
+
+
 def test_wait_says_what_it_waited_for_in_vain(prm: Prm, served: Settings) -> None:
     """Events that no publisher of this installation will publish: those of a store written without one."""
     other = served.model_copy(update={"prefix": f"{served.prefix}w"})

@@ -166,26 +166,42 @@ def down(data: DataOption = None) -> None:
 def status(
     data: DataOption = None, as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False
 ) -> None:
-    """Say what runs, since when, and how far behind everything is.
+    """Say what runs, what is away, each since when, and how far behind everything is; exits with 3 if a server is away.
 
     Example: prm-es status --json
     """
     from prm_es.local.connect import running  # noqa: PLC0415
+    from prm_es.local.lookout import healths  # noqa: PLC0415
+    from prm_es.presence import KAFKA, POSTGRES, away  # noqa: PLC0415
     from prm_es.status import Observer  # noqa: PLC0415
 
     settings = _connected(data)
     record = running(settings.data)
-    with Observer(settings) as observer:
-        found = observer.status()
-    addresses = {"kafka": settings.kafka, "postgres": _address(settings)}
-    if record and record.api:
-        addresses["api"] = record.api
+    gone = away(settings)
+    found = None
+    if POSTGRES not in gone:
+        with Observer(settings, broker=KAFKA not in gone) as observer:
+            found = observer.status()
+    told = healths(record) if record else {}
+    servers = {name: _server(at, gone.get(name), record and record.away.get(name)) for name, at in _servers(settings)}
     if as_json:
         stack = json.loads(record.model_dump_json()) if record else None
-        typer.echo(json.dumps({"addresses": addresses, "stack": stack, **found.as_json()}, indent=1))
-        return
-    for line in _status_lines(record, found, addresses):
-        typer.echo(line)
+        addresses = {"kafka": settings.kafka, "postgres": _address(settings)}
+        if record and record.api:
+            addresses["api"] = record.api
+        shown = {"addresses": addresses, "servers": servers, "stack": stack, "health": told}
+        typer.echo(json.dumps({**shown, **(found.as_json() if found else {"settled": False})}, indent=1))
+    else:
+        for line in (*_stack_lines(record, told), *_server_lines(servers), *(_status_lines(found) if found else ())):
+            typer.echo(line)
+    if gone:
+        raise typer.Exit(UNAVAILABLE)
+
+
+def _servers(settings: Settings) -> list[tuple[str, str]]:
+    from prm_es.presence import KAFKA, POSTGRES  # noqa: PLC0415
+
+    return [(KAFKA, settings.kafka), (POSTGRES, _address(settings))]
 
 
 def _address(settings: Settings) -> str:
@@ -194,21 +210,52 @@ def _address(settings: Settings) -> str:
     return address(settings.dsn("auditor"))
 
 
-def _status_lines(record: Any, found: Any, addresses: dict[str, str]) -> Iterator[str]:  # noqa: ANN401
-    if record:
-        yield f"supervisor   process {record.supervisor.pid}, {record.state}, since {utc_text(record.started_at)}"
-        for name, child in record.children.items():
-            process = f"process {child.process.pid}" if child.process else "not running"
-            since = f", since {utc_text(child.since)}" if child.since else ""
-            restarts = f", started again {child.restarts} times" if child.restarts else ""
-            watch = f", {child.watch}/health" if child.watch else ""
-            yield f"  {name:<11}{process}{since}{restarts}{watch}"
-    if record and record.api:
+def _server(address: str, reason: str | None, seen: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Describe a server; a supervisor has seen since when it has been away, else nobody knows."""
+    since = utc_text(seen.since) if reason and seen else None
+    return {"address": address, "answers": reason is None, "away_since": since, "reason": reason}
+
+
+def _server_lines(servers: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for name, one in servers.items():
+        since = f" since {one['away_since']}" if one["away_since"] else ""
+        away = "" if one["answers"] else f", away{since}: {one['reason']}"
+        yield f"{name.lower():<13}{one['address']}{away}"
+
+
+QUIET_S = 5.0  # whoever has finished nothing for so long is worth a word
+
+
+def _stack_lines(record: Any, told: dict[str, Any]) -> Iterator[str]:  # noqa: ANN401
+    if not record:
+        return
+    yield f"supervisor   process {record.supervisor.pid}, {record.state}, since {utc_text(record.started_at)}"
+    for name, child in record.children.items():
+        process = f"process {child.process.pid}" if child.process else "not running"
+        since = f", since {utc_text(child.since)}" if child.since and child.process else ""
+        last = f", last at {utc_text(child.ended_at)} ({child.ended})" if child.ended_at else ""
+        restarts = f", started again {child.restarts} times{last}" if child.restarts else ""
+        watch = f", {child.watch}/health" if child.watch else ""
+        yield f"  {name:<11}{process}{since}{_doing(name, told)}{restarts}{watch}"
+    if record.api:
         yield f"pages        {record.api}"
-    yield f"kafka        {addresses['kafka']}"
-    yield f"postgres     {addresses['postgres']}"
+
+
+def _doing(name: str, told: dict[str, Any]) -> str:
+    if name not in told:
+        return ""
+    if (health := told[name]) is None:
+        return ", does not answer"
+    if health["status"] == "ok" and health["last_progress_seconds_ago"] < QUIET_S:
+        return ""
+    stuck = "" if health["status"] == "ok" else "stuck: "
+    return f", {stuck}{health['doing']} since {health['doing_since']}"
+
+
+def _status_lines(found: Any) -> Iterator[str]:  # noqa: ANN401
+    unanswered = "unknown how many" if found.unanswered is None else found.unanswered
     yield f"store        {found.store_id}, position {found.head}, last commit {utc_text(found.recorded_at)}"
-    yield f"commands     {found.accepted} accepted, {found.refused} refused, {found.unanswered} unanswered"
+    yield f"commands     {found.accepted} accepted, {found.refused} refused, {unanswered} unanswered"
     yield f"published    position {found.published}, {found.unpublished} events behind"
     for model in found.read_models:
         parked = f", {model.parked} events parked from position {model.parked_from} on" if model.parked else ""

@@ -42,14 +42,17 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Positions of the whole installation. Of all `dead_letters` of commands, `open_dead_letters` wait for somebody."""
+    """Positions of the whole installation. Of all `dead_letters` of commands, `open_dead_letters` wait for somebody.
+
+    `unanswered` is None if the broker was not asked.
+    """
 
     store_id: str
     head: int
     recorded_at: datetime
     published: int
     unpublished: int
-    unanswered: int
+    unanswered: int | None
     accepted: int
     refused: int
     dead_letters: int
@@ -64,7 +67,7 @@ class Status:
     def settled_for(self, names: Collection[str] | None) -> bool:
         """Do as settled, with these read models alone."""
         behind = any(one.behind_events for one in self.read_models if names is None or one.name in names)
-        return not (self.unanswered or self.unpublished or behind)
+        return self.unanswered == 0 and not (self.unpublished or behind)
 
     def as_json(self) -> dict[str, Any]:
         """Give plain values for JSON."""
@@ -72,18 +75,23 @@ class Status:
 
 
 class Observer:
-    """Asks the database (as auditor) and the broker; keeps its connections between questions."""
+    """Asks the database (as auditor) and the broker; keeps its connections between questions.
 
-    def __init__(self, settings: Settings) -> None:
+    Without `broker` it asks the database alone, and cannot tell what is unanswered.
+    """
+
+    def __init__(self, settings: Settings, *, broker: bool = True) -> None:
         """Connect; raises Unavailable if a server is away."""
         self._settings = settings
         try:
             self._connection: psycopg.Connection[Any] = psycopg.connect(
                 settings.dsn("auditor"), autocommit=True, row_factory=namedtuple_row
             )
-            self._consumer: Any = KafkaConsumer(
-                **settings.kafka_client, group_id=group(settings), enable_auto_commit=False
-            )
+            self._consumer: Any = None
+            if broker:
+                self._consumer = KafkaConsumer(
+                    **settings.kafka_client, group_id=group(settings), enable_auto_commit=False
+                )
         except (psycopg.OperationalError, KafkaError) as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         self._partitions = [TopicPartition(topic, n) for topic in settings.command_topics for n in range(PARTITIONS)]
@@ -97,7 +105,8 @@ class Observer:
     def close(self) -> None:
         """Let go of both servers."""
         self._connection.close()
-        self._consumer.close()
+        if self._consumer:
+            self._consumer.close()
 
     def status(self, *, counts: bool = True) -> Status:
         """Give the status now; without `counts` those of outcomes and of what is open stay 0, which is cheaper.
@@ -105,7 +114,9 @@ class Observer:
         Raises Unavailable.
         """
         try:
-            unanswered = self._unanswered()  # first: what is answered afterwards is then counted below
+            unanswered = (
+                self._unanswered() if self._consumer else None
+            )  # first: what is answered afterwards is then counted below
             with self._connection.transaction():
                 return self._from_database(unanswered, counts=counts)
         except (psycopg.OperationalError, KafkaError) as error:
@@ -120,7 +131,7 @@ class Observer:
             if ends[one] > begins[one]
         )
 
-    def _from_database(self, unanswered: int, *, counts: bool) -> Status:
+    def _from_database(self, unanswered: int | None, *, counts: bool) -> Status:
         self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         head = sole_row(self._connection, "SELECT last_position, recorded_at FROM commits ORDER BY number DESC LIMIT 1")
         published = sole_row(

@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.chaos.mutants import MUTANTS
-from tests.chaos.run import Outcome, Unproven, mutated, plan, run, short
+from tests.chaos.run import TIMES, Outcome, Unproven, mutated, plan, run, short
 
 WORDS = ("lost", "doubled", "unanswered", "differ")
 CAUGHT = 1
@@ -32,6 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--times", type=int, default=TIMES, help="kills of each kind in twenty rounds")
     parser.add_argument("--short", action="store_true", help="one round of a few kills")
     parser.add_argument("--mutant", choices=list(MUTANTS), help="break the product in this way")
     parser.add_argument("--mutants", action="store_true", help="afterwards break it in every way, briefly")
@@ -45,7 +46,7 @@ def main() -> int:
         except Unproven as problem:
             console.print(str(problem))
             return UNPROVEN
-    todo = short(seed) if given.short else plan(seed, given.rounds)
+    todo = short(seed) if given.short else plan(seed, given.rounds, given.times)
     with tempfile.TemporaryDirectory(prefix="prm-es-chaos-") as folder:
         outcome = run(Path(folder), todo, console.print)
     _tell(outcome)

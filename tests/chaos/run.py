@@ -59,10 +59,10 @@ class Plan:
     restart: bool = True
 
 
-def plan(seed: int, rounds: int) -> Plan:
-    """Deal every kind of kill out to the rounds, five times each in twenty."""
+def plan(seed: int, rounds: int, times: int = TIMES) -> Plan:
+    """Deal every kind of kill out to the rounds, so many times each in twenty."""
     chance = random.Random(f"deal {seed}")
-    return Plan(seed, deal(chance, rounds, KINDS, max(1, -(-TIMES * rounds // 20))))
+    return Plan(seed, deal(chance, rounds, KINDS, max(1, -(-times * rounds // 20))))
 
 
 def short(seed: int) -> Plan:

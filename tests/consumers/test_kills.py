@@ -62,7 +62,7 @@ class Sender:
 
     def send(self, load: Sequence[Sent]) -> None:
         for start in range(0, len(load), 250):
-            until(lambda: self._observer.status(counts=False).unanswered < AHEAD, "the handler comes after")
+            until(lambda: (self._observer.status(counts=False).unanswered or 0) < AHEAD, "the handler comes after")
             self._send(load[start : start + 250])
 
     def _send(self, chunk: Sequence[Sent]) -> None:
@@ -111,7 +111,9 @@ def _kill_in_turn(settings: Settings, crew: Crew, workers: dict[str, Worker], ob
     ):
         start = head(settings)
         until(lambda: head(settings) > start, "the load is being handled")
-        workers["handle"].kill_while(lambda: _in_transaction(connection, settings, "writer") and seen().unanswered > 0)
+        workers["handle"].kill_while(
+            lambda: _in_transaction(connection, settings, "writer") and bool(seen().unanswered)
+        )
         before = head(settings)
         workers["handle"] = crew.start("handle")
 

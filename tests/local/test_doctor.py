@@ -137,14 +137,14 @@ def test_workers_that_hang_or_do_not_answer() -> None:
     child = ChildRecord(process=me, watch=f"http://127.0.0.1:{server.server_address[1]}")
     record = StackRecord(state="ready", supervisor=me, started_at=datetime.now(UTC), prefix="prm")
     record.children = {"postgres": ChildRecord(process=me), "publish": ChildRecord(), "handle": child}
-    assert list(doctor.healths(record)) == []
+    assert list(doctor.workers_health(record)) == []
     live.doing("deciding a batch")
     clock[0] += 61
-    (found,) = doctor.healths(record)
+    (found,) = doctor.workers_health(record)
     assert (found.name, found.grade, "'deciding a batch' since 2" in found.sentence) == ("handle", Grade.FAIL, True)
     server.shutdown()
     server.server_close()
-    (found,) = doctor.healths(record)
+    (found,) = doctor.workers_health(record)
     assert (found.name, found.grade) == ("handle", Grade.WARN)
 
 

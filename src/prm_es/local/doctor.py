@@ -3,7 +3,6 @@
 Each check gives one finding. What it cannot look at because something else is missing it leaves to that other finding.
 """
 
-import json
 import platform
 import shutil
 import subprocess
@@ -32,6 +31,7 @@ from prm_es.local import jars
 from prm_es.local.connect import running, settings_for
 from prm_es.local.folder import Folder, StackRecord, free_port, port_is_free
 from prm_es.local.kafka import find_java
+from prm_es.local.lookout import healths
 from prm_es.local.postgres import server_version
 from prm_es.local.stack import address
 from prm_es.settings import PARTITIONS, Settings
@@ -247,7 +247,7 @@ def _stack(settings: Settings, record: StackRecord | None) -> Iterator[Finding]:
         return
     if record:
         yield processes(record)
-        yield from healths(record)
+        yield from workers_health(record)
     good = True
     for look in (database, broker):
         for finding in look(found):
@@ -269,19 +269,14 @@ def processes(record: StackRecord) -> Finding:
     return ok("stack", f"process {record.supervisor.pid} and {len(record.children)} children, {record.state}")
 
 
-def healths(record: StackRecord) -> Iterator[Finding]:
+def workers_health(record: StackRecord) -> Iterator[Finding]:
     """Ask each worker that runs how it is; those that get on are not worth a line."""
-    for name, child in record.children.items():
-        if not (child.watch and child.process and child.process.find()):
-            continue
-        try:
-            urllib.request.urlopen(f"{child.watch}/health", timeout=ANSWER_S).close()  # noqa: S310 - written by us
-        except urllib.error.HTTPError as answer:
-            told = json.load(answer)
+    for name, told in healths(record).items():
+        if told is None:
+            yield warn(name, f"{record.children[name].watch}/health does not answer: it starts, or stands still")
+        elif told["status"] != "ok":
             hangs = f"hangs in {told['doing']!r} since {told['doing_since']}"
             yield fail(name, f"{hangs}: look what holds PostgreSQL and Kafka up, then end process {told['process']}")
-        except OSError:
-            yield warn(name, f"{child.watch}/health does not answer: it starts, or stands still")
 
 
 def database(settings: Settings) -> Iterator[Finding]:
@@ -369,7 +364,7 @@ def workers(settings: Settings, pause: Callable[[float], None] = time.sleep) -> 
     except (PrmError, psycopg.Error, KafkaError) as problem:
         yield fail("workers", f"how far they are cannot be told: {problem}")
         return
-    yield _behind("handle", "commands unanswered", first.unanswered, last.unanswered)
+    yield _behind("handle", "commands unanswered", first.unanswered or 0, last.unanswered or 0)
     yield _behind("publish", "events unpublished", first.unpublished, last.unpublished)
     for then, now in zip(first.read_models, last.read_models, strict=False):
         if now.parked:

@@ -54,13 +54,23 @@ class ProcessRecord(BaseModel):
 class ChildRecord(BaseModel):
     """A child of the supervisor; `process` is None while it waits to be started again.
 
-    `watch` is where a worker says how it is, as http://HOST:PORT; a server's is empty.
+    `watch` is where a worker says how it is, as http://HOST:PORT; a server's is empty. `ended_at` and `ended` say when
+    and how it ended last.
     """
 
     process: ProcessRecord | None = None
     restarts: int = 0
     since: datetime | None = None
     watch: str = ""
+    ended_at: datetime | None = None
+    ended: str = ""
+
+
+class Away(BaseModel):
+    """A server that does not answer."""
+
+    since: datetime
+    reason: str
 
 
 class StackRecord(BaseModel):
@@ -78,6 +88,7 @@ class StackRecord(BaseModel):
     api: str = ""
     issuer: str = ""
     children: dict[str, ChildRecord] = {}
+    away: dict[str, Away] = {}
 
 
 class Secrets(BaseModel):

@@ -1,5 +1,6 @@
 """A supervised child: its output goes to the console and to a log, and it is started again when it dies."""
 
+import json
 import logging
 import re
 import signal
@@ -27,6 +28,7 @@ LONGEST_PAUSE_S: Final = 10.0
 SETTLED_S: Final = 10.0
 LOG_BYTES: Final = 5_000_000
 LOG_COPIES: Final = 3
+LONGEST_REASON: Final = 200
 COLOURS: Final = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -119,6 +121,10 @@ class Child:
         """Give the last lines it wrote."""
         return "\n".join(self._last)
 
+    def _ended(self, how: str) -> str:
+        reason = reason_in(list(self._last))
+        return f"{how}: {reason}" if reason else how
+
     def _watch(self) -> None:
         pause = 0.0
         while not self._stopping.is_set():
@@ -129,6 +135,7 @@ class Child:
             pause = next_pause(pause, time.monotonic() - began)
             self._screen.say(f"{self.spec.name} {how}, starting again in {pause:.1f} s")
             self.record.restarts += 1
+            self.record.ended_at, self.record.ended = datetime.now(UTC), self._ended(how)
             self._changed()
             self._stopping.wait(pause)
 
@@ -181,6 +188,15 @@ class Child:
         self._log.handle(logging.makeLogRecord({"msg": plain}))
         if not self.spec.quiet:
             self._screen.line(self.spec.name, line)
+
+
+def reason_in(lines: Sequence[str]) -> str:
+    """Give the last reason that a worker's lines name, else its last line."""
+    for line in reversed(lines):
+        with suppress(ValueError):
+            if reason := json.loads(line).get("reason"):
+                return " ".join(str(reason).split())[:LONGEST_REASON]
+    return next((line.strip()[:LONGEST_REASON] for line in reversed(lines) if line.strip()), "")
 
 
 def _as_user(user: str | None) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from prm_es.errors import Unavailable
-from prm_es.local.folder import MARK, Folder, Lock, ProcessRecord, StackRecord, end, orphans
+from prm_es.local.folder import MARK, Away, Folder, Lock, ProcessRecord, StackRecord, end, orphans
 from prm_es.local.kafka import Kafka, find_jars
+from prm_es.local.lookout import Lookout
 from prm_es.local.postgres import Postgres, end_servers
 from prm_es.local.processes import Child, Screen, Spec, wait_ready
 from prm_es.settings import DB_ROLES, DbRole, Settings
@@ -110,6 +111,7 @@ class Stack:
         self._record: StackRecord | None = None
         self._postgres: Postgres | None = None
         self._given_up = threading.Event()
+        self._lookout: Lookout | None = None
 
     def __enter__(self) -> Self:
         """Take the folder and end what a killed run has left in it."""
@@ -133,7 +135,9 @@ class Stack:
     def __exit__(self, *_exception: object) -> None:
         """Stop the workers in their order, then Kafka, then PostgreSQL; let the folder go."""
         with self._open:
-            self._set(state="stopping")
+            if self._lookout:
+                self._lookout.stop()
+            self._set(state="stopping", away={})
             for child in self._in_stopping_order():
                 child.stop(self.hurry)
             (self.folder.root / "stack.json").unlink(missing_ok=True)
@@ -148,6 +152,8 @@ class Stack:
         settings = self._start_servers()
         for step in self._steps:
             step(settings)
+        self._lookout = Lookout(settings, self._note_away)
+        self._lookout.start()
         dsns = self._let_roles_in(settings)
         settings = self._with_addresses(settings)
         for each in self._workers:
@@ -271,6 +277,14 @@ class Stack:
         self.children.append(child)
         child.start()
         return child
+
+    def _note_away(self, away: Mapping[str, Away]) -> None:
+        before = self._record.away if self._record else {}
+        for name in away.keys() - before.keys():
+            self._screen.say(f"{name} does not answer: {away[name].reason}")
+        for name in before.keys() - away.keys():
+            self._screen.say(f"{name} answers again")
+        self._set(away=dict(away))
 
     def _in_stopping_order(self) -> list[Child]:
         servers = {Kafka.name: 1, Postgres.name: 2}
