@@ -107,7 +107,7 @@ def test_the_vendor_is_told_who_holds_it_and_nothing_is_its_own() -> None:
         (["BR:11222333000182"], [], [], "--tax-id: not a valid tax id of this country"),
         (["XX:11222333000181"], [], [], "--tax-id: not an ISO 3166 country code"),
         ([f"BR:{CPF}"], [], [], "--tax-id: availability cannot be asked for by an individual's tax id"),
-        ([], [], [], "--tax-id or --customer-id: name the customer"),
+        ([], [], [], "--tax-id, --customer-id or --name: name the customer"),
         ([], [" "], [], "--customer-id: "),
         ([], ["C-1"], [""], "--product-line: "),
     ],

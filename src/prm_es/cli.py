@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 it ran and something was refused or differs, 2 wrong usage
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version as installed_version
@@ -609,22 +609,45 @@ def available(
     product_lines: Annotated[
         list[str] | None, typer.Option("--product-line", help="May be repeated.", show_default="all")
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Its name: other spellings of it answer too.")] = None,
+    trade_name: Annotated[str | None, typer.Option(help="Its trade name.")] = None,
+    country: Annotated[str | None, typer.Option(help="ISO 3166 code.")] = None,
+    city: Annotated[str | None, typer.Option()] = None,
+    address: Annotated[str | None, typer.Option(help="Street and number.")] = None,
+    postcode: Annotated[str | None, typer.Option()] = None,
+    phone: Annotated[str | None, typer.Option()] = None,
+    domains: Annotated[list[str] | None, typer.Option("--domain", help="Web domain; may be repeated.")] = None,
     data: DataOption = None,
     form: Annotated[AnswerFormat, typer.Option("--format", help="How to write it.")] = AnswerFormat.WORDS,
 ) -> None:
     """Say whether a customer is free for an approval; each question is logged, and counted for partners.
 
     Example: prm-es available --tax-id BR:11222333000181 --as bia:partner_rep:3f0c9f9e-1a52-5d3f-8a43-2f1f6f6f6f6f
+    Example: prm-es available --name "Padaria Sao Jose" --city Pelotas --as ana:channel_manager
     """
     from prm_es import availability  # noqa: PLC0415
     from prm_es.aggregates.base import Refused  # noqa: PLC0415
+    from prm_es.availability import Spellings  # noqa: PLC0415
     from prm_es.store.store import Store  # noqa: PLC0415
     from prm_es.upstream.doing import actor_of  # noqa: PLC0415
 
     who = actor_of(actor)
-    question = availability.question_of(tax_ids or (), customer_ids or (), product_lines or ())
-    with Store(_connected(data)) as store:
-        done = availability.ask(store, question, who)
+    question = availability.question_of(
+        tax_ids or (),
+        customer_ids or (),
+        product_lines or (),
+        name=name,
+        trade_name=trade_name,
+        country=country,
+        city=city,
+        address=address,
+        postcode=postcode,
+        phone=phone,
+        domains=tuple(domains) if domains else None,
+    )
+    settings = _connected(data)
+    with Store(settings) as store, closing(Spellings(settings)) as spellings:
+        done = availability.ask(store, question, who, spellings)
     if form is AnswerFormat.JSON:
         typer.echo(json.dumps(availability.as_json(done), ensure_ascii=False, indent=1))
     else:

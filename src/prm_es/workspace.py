@@ -5,7 +5,7 @@ Loaded from the log and its guard tables, overlaid with what the batch itself ha
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import islice
@@ -234,16 +234,29 @@ class Workspace:
         return [*stored, *(one for one in ours if one and one.partner_id in partner_ids)]
 
     def _matches(self, subject: UUID) -> Sequence[UndecidedMatch]:
-        """Give the undecided matches on either side whose earlier lead stands."""
+        """Give the undecided matches on either side whose earlier side stands."""
         stored = [one for one in self.guards.matches((subject,)) if one.lead_id not in self.held_before]
         ours = (match for one in self._held().values() for match in one.matches)
         found = [*stored, *(one for one in ours if subject in (one.lead_id, one.other_lead_id))]
         self._load_missing(LEAD, {one.earlier_lead_id for one in found})
-        return [one for one in found if not self._ended(one.earlier_lead_id)]
+        states = ((one, self.loaded[one.earlier_lead_id].state) for one in found)
+        return [
+            one if isinstance(state, Lead) and state.status != NONE else replace(one, claims=False)
+            for one, state in states
+            if not self._ended(one.earlier_lead_id, state)
+        ]
 
-    def _ended(self, lead_id: UUID) -> bool:
-        state = self.loaded[lead_id].state
-        return not isinstance(state, Lead) or lead.ended(state)
+    def _ended(self, one: UUID, state: object) -> bool:
+        match state:
+            case Lead(status="none"):  # nobody's stream: a named account, or one that was
+                accounts = self.policies[-1].named_accounts if self.policies else ()
+                return all(one != account.subject for account in accounts)
+            case Lead():
+                return lead.ended(state)
+            case Opportunity():
+                return state.status == "lost"
+            case _:
+                return True
 
     def _incumbents(self, customer_keys: frozenset[str]) -> dict[tuple[str, str], UUID]:
         if not customer_keys:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,12 +10,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from prm_es.aggregates.availability import Answer
 from prm_es.aggregates.policy import Policy, default
+from prm_es.availability import Spellings, ask, question_of
 from prm_es.messages import Actor, Envelope, Role, utc_text
 from prm_es.policies import Loaded, known_policies, load_policy
+from prm_es.projections import conflicts
 from prm_es.settings import Settings
 from tests.projections.ordered import Service, service
-from tests.support import ADMIN, IMPORTER, PROBLEM, check_log, command, refusal, rows, today
+from tests.support import ADMIN, IMPORTER, MANAGER, PROBLEM, check_log, command, refusal, rows, today
 from tests.workers import until
 
 LINES = ["scales"]
@@ -36,10 +40,15 @@ def seller(prm: Service, name: str = "Acme Ltda") -> UUID:
     return prm.desk.active_partner(legal_name=name, authorisations=authorised)
 
 
+def a_name() -> str:
+    """Give a company name that is like no other."""
+    return "".join(chr(ord("a") + int(digit, 16)) for digit in uuid4().hex[:12]).capitalize()
+
+
 def registration(by: UUID, customer: dict[str, Any], **data: Any) -> Envelope:
     given = {
         "partner_id": str(by),
-        "customer": {"name": "Lojas Sul", "country": "BR", **customer},
+        "customer": {"name": a_name(), "country": "BR", **customer},
         "product_lines": LINES,
         "deal_type": "new",
         "amount": {"amount": "5000", "currency": "BRL"},
@@ -69,12 +78,12 @@ def content(prm: Service, one: UUID, kind: str) -> dict[str, Any]:
     return dict(found[-1])
 
 
-def put_in_force(prm: Service, **changes: dict[str, Any]) -> None:
+def put_in_force(prm: Service, **changes: Any) -> None:
     """Put a policy in force whose durations are short enough to be waited for."""
     last = known_policies(prm.desk.store)[-1]
     document = last.model_dump(mode="json") | {"version": last.version + 1, "effective_from": utc_text(_now())}
     for section, values in changes.items():
-        document[section] = {**document[section], **values}
+        document[section] = {**document[section], **values} if isinstance(values, dict) else values
     assert isinstance(load_policy(prm.desk.store, Policy.model_validate(document), ADMIN), Loaded)
 
 
@@ -87,7 +96,7 @@ def policy_as_shipped(prm: Service) -> None:
     """Begin each test with the numbers that are shipped, whatever the last one has put in force."""
     shipped = default().model_dump(mode="json")
     if known_policies(prm.desk.store)[-1].version:
-        put_in_force(prm, **{name: shipped[name] for name in ("lead", "opportunity", "calendar")})
+        put_in_force(prm, **{name: shipped[name] for name in ("lead", "opportunity", "calendar", "named_accounts")})
 
 
 # Conflicts
@@ -123,9 +132,9 @@ def test_rivals_with_the_same_tax_root_are_a_hard_conflict_told_to_the_later_one
 
 
 def test_a_shared_web_domain_is_probable_and_holds_the_later_lead_up_until_it_is_resolved(prm: Service) -> None:
-    domain = {"domains": [f"{uuid4().hex}.example.com"]}
-    first = registered(prm, seller(prm, "Acme"), {**domain, **key()})
-    second = registered(prm, seller(prm, "Beta"), {**domain, **key()})
+    customer = {"name": a_name(), "domains": [f"{uuid4().hex}.com"]}
+    first = registered(prm, seller(prm, "Acme"), customer)
+    second = registered(prm, seller(prm, "Beta"), customer)
     prm.settle()
     assert refusal(prm.desk.one(command("lead.approve", second)))[0] == "lead.in_conflict"
     decided = {"other_lead": str(first), "outcome": "not_a_conflict", "note": "two sites of a group"}
@@ -134,6 +143,167 @@ def test_a_shared_web_domain_is_probable_and_holds_the_later_lead_up_until_it_is
     (row,) = prm.view("SELECT * FROM lead_conflicts WHERE second_lead_id = %s", (second,))
     assert (row["status"], row["outcome"], row["strength"]) == ("decided", "not_a_conflict", "probable")
     prm.desk.accepted(command("lead.approve", second))
+
+
+def test_another_spelling_of_the_name_is_found_with_score_and_sentence_and_holds_up_the_later_lead(
+    prm: Service,
+) -> None:
+    name = a_name()
+    first = registered(prm, seller(prm, "Acme"), {"name": f"{name} Comércio de Tintas Ltda", "city": "Pelotas"})
+    second = registered(prm, seller(prm, "Beta"), {"name": f"TINTAS {name.upper()} COM. - ME", "city": "Pelotas - RS"})
+    other = registered(prm, seller(prm, "Gama"), {"name": f"{a_name()} Comércio de Tintas Ltda", "city": "Pelotas"})
+    prm.settle()
+    (match,) = content(prm, second, "lead.screened")["matches"]
+    assert (match["lead_id"], match["kind"], match["strength"]) == (str(first), "lead", "probable")
+    assert 0.5 < float(match["score"]) < 1
+    assert "registered" in match["sentence"]
+    assert "earlier" in match["sentence"]
+    assert name.lower() not in json.dumps(match).lower()
+    (row,) = prm.view("SELECT * FROM lead_conflicts WHERE second_lead_id = %s", (second,))
+    assert (row["strength"], str(row["score"]), row["first_kind"]) == ("probable", match["score"], "lead")
+    assert match["sentence"].startswith(row["sentence"])
+    assert refusal(prm.desk.one(command("lead.approve", second)))[0] == "lead.in_conflict"
+    assert content(prm, other, "lead.screened")["clear"] is True
+
+
+def test_what_is_only_related_is_told_and_holds_up_nothing(prm: Service) -> None:
+    name = a_name()
+    registered(prm, seller(prm, "Acme"), {"name": f"{name} Participações S.A.", "city": "Pelotas"})
+    second = registered(prm, seller(prm, "Beta"), {"name": f"{name} Logística Ltda", "city": "Manaus"})
+    prm.settle()
+    (match,) = content(prm, second, "lead.screened")["matches"]
+    assert match["strength"] in ("possible", "related")
+    prm.desk.accepted(command("lead.approve", second))
+
+
+def test_a_crowd_under_one_key_is_passed_over_and_its_hard_match_is_not(prm: Service) -> None:
+    phone, customer = "+55 53 3222 4455", key()
+    sellers = [seller(prm, f"Seller {n}") for n in range(3)]
+    shared = {"phone": phone, "country": "BR"}
+    prm.desk.accepted(*(registration(sellers[n % 3], {"name": a_name(), **shared}) for n in range(conflicts.CROWD + 1)))
+    first = registered(prm, sellers[0], {**shared, **customer})
+    prm.settle()
+    second = registered(prm, sellers[1], {**shared, **customer})
+    prm.settle()
+    matches = content(prm, second, "lead.screened")["matches"]
+    assert [(match["lead_id"], match["strength"]) for match in matches] == [(str(first), "hard")]
+
+
+# What else is compared
+
+
+def opened(prm: Service, by: UUID, customer: dict[str, Any]) -> UUID:
+    action = {"text": "Call the buyer", "due_on": today(1)}
+    data = {"partner_id": str(by), "name": "Scales", "customer": customer, "deal_type": "new", "next_action": action}
+    sent = command("opportunity.open", None, {**data, "products": [{"line": "scales"}]})
+    prm.desk.accepted(sent)
+    return sent.subject
+
+
+def test_an_open_opportunity_and_then_the_customer_won_hold_up_a_rivals_lead(prm: Service) -> None:
+    customer = {"name": a_name(), **key()}
+    acme = seller(prm, "Acme")
+    deal = opened(prm, acme, customer)
+    one = registered(prm, seller(prm, "Beta"), customer)
+    own = registered(prm, acme, customer, product_lines=["sensors"])
+    prm.settle()
+    (match,) = content(prm, one, "lead.screened")["matches"]
+    assert (match["lead_id"], match["kind"], match["strength"]) == (str(deal), "opportunity", "hard")
+    assert content(prm, own, "lead.screened")["clear"] is True
+    assert refusal(prm.desk.one(command("lead.approve", one)))[0] == "lead.in_conflict"
+    won = {"final_amount": {"amount": "9", "currency": "BRL"}, "order_reference": "1", "closed_on": today()}
+    prm.desk.accepted(command("opportunity.win", deal, won))
+    two = registered(prm, seller(prm, "Gama"), customer)
+    prm.settle()
+    kinds = {match["lead_id"]: match["kind"] for match in content(prm, two, "lead.screened")["matches"]}
+    assert kinds == {str(deal): "customer", str(one): "lead"}
+    decided = {"other_lead": str(deal), "outcome": "not_a_conflict"}
+    prm.desk.accepted(command("lead.resolve_match", one, decided), command("lead.approve", one))
+
+
+def test_a_lost_opportunity_is_in_nobodys_way_and_its_conflict_is_past(prm: Service) -> None:
+    customer = {"name": a_name(), **key()}
+    deal = opened(prm, seller(prm, "Acme"), customer)
+    one = registered(prm, seller(prm, "Beta"), customer)
+    prm.settle()
+    prm.desk.accepted(command("opportunity.lose", deal, {"reason": "price"}))
+    prm.desk.accepted(command("lead.approve", one))
+    prm.settle()
+    (row,) = prm.view("SELECT * FROM lead_conflicts WHERE second_lead_id = %s", (one,))
+    assert (row["first_kind"], row["status"], row["ended_because"]) == ("opportunity", "past", "lost")
+
+
+def test_a_converted_lead_and_its_opportunity_are_told_once_and_the_opportunity_stays_when_protection_ends(
+    prm: Service,
+) -> None:
+    customer = {"name": a_name(), **key()}
+    first = registered(prm, seller(prm, "Acme"), customer)
+    prm.settle()
+    action = {"text": "Call the buyer", "due_on": today(1)}
+    prm.desk.accepted(
+        command("lead.approve", first), command("lead.convert", first, {"name": "Scales", "next_action": action})
+    )
+    second = registered(prm, seller(prm, "Beta"), customer)
+    prm.settle()
+    (match,) = content(prm, second, "lead.screened")["matches"]
+    assert match["lead_id"] == str(first)
+    prm.desk.accepted(command("lead.revoke", first, {"reason": "no use of it"}))
+    prm.settle()
+    (match,) = content(prm, second, "lead.screened")["matches"]
+    assert (match["kind"], match["other_first"]) == ("opportunity", True)
+
+
+def test_a_named_account_comes_before_every_lead_until_the_policy_drops_it(prm: Service) -> None:
+    name = a_name()
+    early = registered(prm, seller(prm, "Acme"), {"name": f"{name} S.A.", "city": "Pelotas"})
+    prm.settle()
+    put_in_force(prm, named_accounts=[{"id": "a1", "name": f"{name} SA", "city": "Pelotas", "country": "BR"}])
+    late = registered(prm, seller(prm, "Beta"), {"name": f"{name} Ltda.", "city": "Pelotas"}, product_lines=["sensors"])
+    prm.settle()
+    for one in (early, late):
+        (match,) = content(prm, one, "lead.screened")["matches"]
+        assert (match["kind"], match["other_first"]) == ("named_account", True)
+        assert refusal(prm.desk.one(command("lead.approve", one)))[0] == "lead.in_conflict"
+    put_in_force(prm, named_accounts=[])
+    prm.desk.accepted(command("lead.approve", early))
+    prm.settle()
+    found = prm.view("SELECT status, ended_because FROM lead_conflicts WHERE first_kind = 'named_account'")
+    assert found == [{"status": "past", "ended_because": "dropped"}] * 2
+    prm.desk.accepted(command("lead.approve", late))
+
+
+# Is it free, by its spelling?
+
+
+def free(prm: Service, actor: Actor, **spelling: Any) -> Answer:
+    with closing(Spellings(prm.settings)) as spellings:
+        found = ask(prm.desk.store, question_of((), (), LINES, **spelling), actor, spellings)
+    assert isinstance(found, Answer)
+    return found
+
+
+def test_availability_is_answered_for_another_spelling_and_says_nothing_of_the_rival(prm: Service) -> None:
+    name, acme, beta = a_name(), seller(prm, "Acme"), seller(prm, "Beta")
+    one = registered(prm, acme, {"name": f"{name} Comércio de Tintas Ltda", "city": "Pelotas"})
+    prm.settle()
+    rival, own = (Actor("bia", Role.PARTNER_REP, str(it)) for it in (beta, acme))
+    spelled = {"name": f"tintas {name.lower()} com.", "city": "Pelotas"}
+    assert free(prm, rival, **spelled) == Answer("under_review", match="probable")
+    assert free(prm, own, **spelled) == Answer("under_review", yours=True, match="probable")
+    assert free(prm, rival, name=a_name(), city="Pelotas") == Answer("free")
+    prm.desk.accepted(command("lead.approve", one))
+    prm.settle()
+    told = free(prm, rival, **spelled)
+    assert (told.answer, told.yours, told.holders, told.match) == ("protected", False, (), "probable")
+    assert told.until == datetime.fromisoformat(content(prm, one, "lead.approved")["protected_until"])
+    (holder,) = free(prm, MANAGER, **spelled).holders
+    assert (holder.partner_id, holder.lead_id) == (acme, one)
+    logged = rows(prm.settings, "SELECT customer_keys FROM availability_questions WHERE actor_org = %s", (str(beta),))
+    assert {row["customer_keys"][0].partition(":")[0] for row in logged} == {"spelling"}
+    assert name.lower() not in str(logged).lower()
+
+
+# Of a pair
 
 
 def test_no_common_product_line_or_the_same_partner_is_no_conflict(prm: Service) -> None:
@@ -155,7 +325,7 @@ def test_a_resubmission_with_other_identifiers_ends_the_old_match_and_finds_the_
     prm.settle()
     prm.desk.accepted(command("lead.request_information", second, {"note": "Which company is it?"}))
     rep = Actor("bia", Role.PARTNER_REP, str(beta))
-    changed = {"customer": {"name": "Lojas Norte", "country": "BR", **other}}
+    changed = {"customer": {"name": a_name(), "country": "BR", **other}}
     prm.desk.accepted(command("lead.resubmit", second, changed, rep))
     prm.settle()
     (match,) = content(prm, second, "lead.screened")["matches"]
@@ -170,13 +340,13 @@ def test_a_resubmission_with_other_identifiers_ends_the_old_match_and_finds_the_
 
 
 def test_the_later_lead_is_screened_again_when_the_earlier_one_is_not_about_its_customer_any_more(prm: Service) -> None:
-    domain = {"domains": [f"{uuid4().hex}.example.com"]}
+    customer = {"name": a_name(), "domains": [f"{uuid4().hex}.com"]}
     acme = seller(prm, "Acme")
-    first = registered(prm, acme, {**domain, **key()})
-    second = registered(prm, seller(prm, "Beta"), {**domain, **key()})
+    first = registered(prm, acme, customer)
+    second = registered(prm, seller(prm, "Beta"), customer)
     prm.settle()
     prm.desk.accepted(command("lead.approve", first))
-    corrected = {"customer": {"name": "Lojas Leste", "country": "BR", **key()}, "reason": "a wrong company"}
+    corrected = {"customer": {"name": a_name(), "country": "BR", **key()}, "reason": "a wrong company"}
     prm.desk.accepted(command("lead.correct", first, corrected))
     prm.settle()
     assert content(prm, second, "lead.screened")["clear"] is True
@@ -254,7 +424,7 @@ def test_a_review_is_warned_of_at_half_its_time_and_then_breached(prm: Service) 
 def test_an_offer_lapses_an_accepted_lead_is_asked_about_and_recalled_when_idle(prm: Service) -> None:
     put_in_force(prm, lead={"answer_within": "PT1S", "contact_within": "PT1S", "recall_after": "PT2S"})
     acme, beta = seller(prm, "Acme"), seller(prm, "Beta")
-    sent = command("lead.capture", None, {"customer": {"name": "Lojas Sul", **key()}, "product_lines": LINES})
+    sent = command("lead.capture", None, {"customer": {"name": a_name(), **key()}, "product_lines": LINES})
     one = sent.subject
     prm.desk.accepted(sent, command("lead.offer", one, {"partner_id": str(acme)}))
     assert waited(prm, one, "lead.offer_expired")["partner_id"] == str(acme)
@@ -328,7 +498,7 @@ def _late(prm: Service, one: UUID) -> list[dict[str, Any]]:
 
 def test_screening_in_the_middle_of_an_import_ends_nothing_that_the_import_goes_on_with(prm: Service) -> None:
     acme = seller(prm)
-    sent = command("lead.capture", None, {"customer": {"name": "Lojas Sul", **key()}, "product_lines": LINES}, IMPORTER)
+    sent = command("lead.capture", None, {"customer": {"name": a_name(), **key()}, "product_lines": LINES}, IMPORTER)
     one, action = sent.subject, {"text": "Call the buyer", "due_on": "2024-03-20"}
     prm.desk.accepted(
         replace(sent, time=PAST),
@@ -353,7 +523,7 @@ def test_an_import_is_told_apart_from_what_happens_now(prm: Service) -> None:
 def test_terminating_a_partner_revokes_its_protections_and_recalls_what_it_was_offered(prm: Service) -> None:
     acme = seller(prm)
     protected, waiting = registered(prm, acme, key()), registered(prm, acme, key())
-    capture = command("lead.capture", None, {"customer": {"name": "Lojas Sul", **key()}, "product_lines": LINES})
+    capture = command("lead.capture", None, {"customer": {"name": a_name(), **key()}, "product_lines": LINES})
     prm.settle()
     prm.desk.accepted(
         command("lead.approve", protected), capture, command("lead.offer", capture.subject, {"partner_id": str(acme)})

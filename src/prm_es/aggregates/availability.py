@@ -1,48 +1,80 @@
 """Is a customer free? Answered from the claims and the registrations that stand now, without saying whose they are.
 
+A customer is asked for by its keys, by its name with what else is known of it, or both. What the keys say goes first;
+only if that is free do the leads count that are spelled alike, the likelier before the less likely.
+
 A protection that meets the asked lines goes first: a rival's before the asker's own, for it would refuse an approval.
 Then registrations that nobody has decided yet: the asker's own before a rival's, for that says no more than the asker
 knows. Otherwise the customer is free. Only the vendor's people are told who holds it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from prm_es.aggregates.base import Claim, Facts, LiveRegistration, Refused, acting_partner, check_product_lines
-from prm_es.aggregates.fields import Customer, GivenTaxId, Reference, customer_keys
+from prm_es.aggregates.fields import (
+    Country,
+    Customer,
+    Domain,
+    GivenTaxId,
+    Phone,
+    Postcode,
+    Reference,
+    Text,
+    customer_keys,
+)
 from prm_es.aggregates.lead import lines_meet
 from prm_es.aggregates.permissions import ASK_AVAILABILITY
 from prm_es.messages import PARTNER_ROLES, Actor
 
 REGISTERED: Final = "registered"
+Strength = Literal["probable", "possible"]
+STRENGTHS: Final[tuple[Strength, ...]] = get_args(Strength)
 
 
 class Question(BaseModel):
-    """A customer by tax ids or the vendor's own ids, and the product lines it is wanted for; without any, all.
+    """A customer and the product lines it is wanted for; without any, all.
 
-    The ids of individuals have no key to compare by and cannot be asked for.
+    It is named by tax ids, by the vendor's own ids, or by its name and what else is known: then other spellings answer
+    too. The ids of individuals have no key to compare by and cannot be asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     tax_ids: Annotated[tuple[GivenTaxId, ...], Field(max_length=10)] = ()
     customer_ids: Annotated[tuple[Reference, ...], Field(max_length=10)] = ()
     product_lines: Annotated[tuple[Reference, ...], Field(max_length=50)] = ()
+    name: Text | None = None
+    trade_name: Text | None = None
+    country: Country | None = None
+    city: Text | None = None
+    address: Text | None = None
+    postcode: Postcode | None = None
+    phone: Phone | None = None
+    domains: Annotated[tuple[Domain, ...], Field(max_length=20)] = ()
 
     @model_validator(mode="after")
     def _company(self) -> Self:
-        if not self.tax_ids and not self.customer_ids:
-            raise PydanticCustomError("missing", "name the customer by a tax id or a customer id")
+        if not self.tax_ids and not self.customer_ids and self.name is None:
+            raise PydanticCustomError("missing", "name the customer by a tax id, a customer id or its name")
         if any(tax_id.individual for tax_id in self.tax_ids):
             raise PydanticCustomError(
                 "tax_id_individual", "availability cannot be asked for by an individual's tax id, only by a company's"
             )
         return self
+
+    @property
+    def customer(self) -> Customer | None:
+        """Give the customer as a lead would tell of it, or None if it is asked for without its name."""
+        if self.name is None:
+            return None
+        given = {name: value for name, value in self if name in Customer.model_fields}
+        return Customer(**{**given, "tax_ids": tuple(one.stored() for one in self.tax_ids)})
 
     def keys(self, scope: str) -> frozenset[str]:
         """Give the keys of the customer, as leads have them; `scope` as in fields.customer_keys."""
@@ -62,12 +94,25 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What holds now. `until` (UTC) is set for "protected"; `holders` stays empty for a partner's people."""
+    """What holds now. `until` (UTC) is set for "protected"; `holders` stays empty for a partner's people.
+
+    `match` says how sure it is that it is the same customer, where only its spelling says so.
+    """
 
     answer: Literal["free", "protected", "under_review"]
     yours: bool = False
     until: datetime | None = None
     holders: tuple[Holder, ...] = ()
+    match: Strength | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What stands about customers that match the question equally well: by its keys if `match` is None."""
+
+    match: Strength | None
+    claims: Sequence[Claim]
+    registrations: Sequence[LiveRegistration]
 
 
 def refusal(question: Question, facts: Facts, asked_today: int) -> Refused | None:
@@ -93,6 +138,15 @@ def refusal(question: Question, facts: Facts, asked_today: int) -> Refused | Non
     return None
 
 
+def best_answer(question: Question, actor: Actor, now: datetime, held: Iterable[Held]) -> Answer:
+    """Answer from what stands about the customers that match, the best match first."""
+    for one in held:
+        found = answer(question, actor, now, one.claims, one.registrations)
+        if found.answer != "free":
+            return replace(found, match=one.match)
+    return Answer("free")
+
+
 def answer(
     question: Question,
     actor: Actor,
@@ -100,7 +154,7 @@ def answer(
     claims: Sequence[Claim],
     registrations: Sequence[LiveRegistration],
 ) -> Answer:
-    """Answer from every claim on a key of the question, ended ones included, and every live registration with one.
+    """Answer from every claim on the customer, ended ones included, and every live registration of it.
 
     A claim group is the asker's own if the asker holds a claim in it: its members share the customer.
     """

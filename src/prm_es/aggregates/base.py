@@ -113,12 +113,16 @@ class LiveRegistration:
 
 @dataclass(frozen=True, slots=True)
 class UndecidedMatch:
-    """Two leads that may be about the same customer, as the screening of `lead_id` found it; nobody has decided yet."""
+    """Two leads that may be about the same customer, as the screening of `lead_id` found it; nobody has decided yet.
+
+    The earlier may be an opportunity or a named account, which take no claims: `claims` is false then.
+    """
 
     lead_id: UUID
     other_lead_id: UUID
-    strength: str  # hard or probable
+    strength: str
     earlier_lead_id: UUID  # by store position
+    claims: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ class Facts:
     `partners` holds every partner named in Needs that exists, those of `incumbents`, and the parents of all these;
     `tax_owners` the partner that holds a tax key of Needs; `opportunities` those of Needs that exist.
     `claims` holds those on a customer key of Needs that end after `now`; `live_registrations` those of the partners
-    that Needs asks for; `matches` the undecided ones of the subject, on either side, whose earlier lead has not ended;
+    that Needs asks for; `matches` the undecided ones of the subject, on either side, whose earlier side has not ended;
     `incumbents` the partner of the last won opportunity by customer key and product line, "" if it named no line.
     """
 

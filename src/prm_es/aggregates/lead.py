@@ -964,14 +964,15 @@ def _screening_refused(state: Lead, facts: Facts) -> Refused | None:
     if state.screened_version < state.identity_version:
         return Refused("lead.not_screened", "the lead has not been screened yet as it is now; try again in a moment")
     if any(_blocks(one, facts.subject) for one in facts.matches):
-        return Refused("lead.in_conflict", "an earlier lead may be for the same customer; the match is not decided yet")
+        return Refused("lead.in_conflict", "the customer may be another's already; the match is not decided yet")
     return None
 
 
 def _blocks(match: UndecidedMatch, lead_id: UUID) -> bool:
-    """Tell whether a match blocks the lead: it is the later one. A hard match blocks by the claim that is taken."""
+    """Tell whether a match blocks the lead: it is the later one. A hard match blocks by the claim, if one is taken."""
     concerned = lead_id in (match.lead_id, match.other_lead_id)
-    return concerned and match.strength == "probable" and match.earlier_lead_id != lead_id
+    strong = match.strength == "probable" or (match.strength == "hard" and not match.claims)
+    return concerned and strong and match.earlier_lead_id != lead_id
 
 
 def _incumbent_refused(state: Lead, command: Approve, facts: Facts) -> Refused | None:

@@ -37,7 +37,8 @@ from prm_es.aggregates.opportunity import (
 # Values
 
 Origin = Literal["registered", "captured"]
-Strength = Literal["hard", "probable"]
+Strength = Literal["hard", "probable", "possible", "related"]
+Kind = Literal["lead", "opportunity", "customer", "named_account"]
 Outcome = Literal["award", "split", "second_place_benefit", "reject_all", "vendor_direct", "not_a_conflict"]
 DetailName = Literal[
     "external_id",
@@ -83,26 +84,34 @@ DisqualifyReason = Literal[
 ]
 Version = Annotated[int, Field(strict=True, ge=1)]
 Score = Annotated[int, Field(strict=True, ge=0, le=100)]
+Likeness = Annotated[Exact, Field(ge=0, le=1, max_digits=4, decimal_places=3)]
 Percent = Annotated[Exact, Field(gt=0, le=100, max_digits=5, decimal_places=2)]
 
 
 class Match(Stored):
-    """Another lead, open opportunity or customer that may be the same customer, and why; no personal values."""
+    """Another lead, open opportunity, customer won or named account that may be the same customer, and why.
+
+    `lead_id` is the id of what `kind` says. No personal values.
+    """
 
     lead_id: UUID
     strength: str
     matched_keys: tuple[str, ...] = ()
     sentence: str | None = None
     other_first: bool = True
+    kind: str = "lead"
+    score: Decimal | None = None
 
 
 class GivenMatch(Match):
-    """`other_first` says whether the other was first, by store position."""
+    """`other_first` says whether the other was first, by store position; `score` how like the two are, up to 1."""
 
     model_config = Command.model_config
     strength: Strength
     matched_keys: Annotated[tuple[Reference, ...], Field(max_length=50)] = ()
     sentence: Text | None = None
+    kind: Kind = "lead"
+    score: Likeness | None = None
 
     def stored(self) -> Match:
         return Match(**dict(self))

@@ -4,21 +4,32 @@ A decision takes the policy in force at its business time, so a replay never dec
 Defaults: state-machine numbers of the domain contract; reasons and sources in docs/domain.md.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
-from uuid import uuid5
+from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from prm_es.aggregates.base import Event
-from prm_es.aggregates.fields import Currency
+from prm_es.aggregates.fields import (
+    Country,
+    Currency,
+    Customer,
+    Domain,
+    GivenTaxId,
+    Phone,
+    Postcode,
+    Reference,
+    Text,
+    customer_keys,
+)
 from prm_es.aggregates.working_time import Calendar, Zone
 from prm_es.errors import Usage
 from prm_es.messages import NAMESPACE
@@ -81,6 +92,46 @@ class LeadNumbers(_Part):
     availability_questions_per_day: Limit = 50
 
 
+class NamedAccount(_Part):
+    """A company that the vendor keeps for itself: every lead is compared with it. A tax id is COUNTRY:NUMBER."""
+
+    id: Reference
+    name: Text
+    trade_name: Text | None = None
+    country: Country | None = None
+    tax_ids: Annotated[tuple[Text, ...], Field(max_length=10)] = ()
+    customer_id: Reference | None = None
+    domains: Annotated[tuple[Domain, ...], Field(max_length=20)] = ()
+    address: Text | None = None
+    postcode: Postcode | None = None
+    city: Text | None = None
+    phone: Phone | None = None
+    product_lines: Annotated[tuple[Reference, ...], Field(max_length=50)] = ()
+
+    @model_validator(mode="after")
+    def _company(self) -> Self:
+        if self.customer.individual:
+            raise ValueError("a named account is a company, its tax id no individual's")
+        return self
+
+    @property
+    def subject(self) -> UUID:
+        """Give the id under which matches name it."""
+        return uuid5(NAMESPACE, f"named_account\n{self.id}")
+
+    @property
+    def customer(self) -> Customer:
+        """Give the account as a lead would tell of it."""
+        parts = (one.partition(":") for one in self.tax_ids)
+        tax_ids = tuple(GivenTaxId(country=country, value=number).stored() for country, _colon, number in parts)
+        return Customer(**{**dict(self), "tax_ids": tax_ids})
+
+    @property
+    def customer_keys(self) -> Sequence[str]:
+        """Give the keys of the account, by establishment and by the whole company: the vendor means all of it."""
+        return sorted(customer_keys(self.customer, "root") | customer_keys(self.customer, "establishment"))
+
+
 class Policy(_Part):
     """One version of the vendor's rules."""
 
@@ -93,6 +144,7 @@ class Policy(_Part):
     partner: PartnerNumbers
     opportunity: OpportunityNumbers
     lead: LeadNumbers = LeadNumbers()
+    named_accounts: Annotated[tuple[NamedAccount, ...], Field(max_length=10_000)] = ()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -111,6 +163,8 @@ class Policy(_Part):
             )
         if self.effective_from.tzinfo is None:
             raise ValueError("effective_from must name its offset from UTC")
+        if len({one.id for one in self.named_accounts}) < len(self.named_accounts):
+            raise ValueError("named_accounts: each needs an id of its own")
         rest = self.lead.approve_within - timedelta(days=self.lead.approve_within.days)
         if rest > self.calendar.length:
             raise ValueError("lead.approve_within has more hours than a working day: write days")

@@ -1,5 +1,6 @@
 """Who asks, how far everything is, and whether a customer is free."""
 
+from contextlib import closing
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -10,7 +11,7 @@ from prm_es.aggregates.base import Refused
 from prm_es.api.access import Asking, router
 from prm_es.api.outcomes import refused
 from prm_es.api.services import Services, services_of
-from prm_es.availability import as_json, ask
+from prm_es.availability import Spellings, as_json, ask
 
 guarded = router()
 
@@ -60,7 +61,8 @@ def availability(question: Question, who: Asking, services: Shared) -> dict[str,
 
     A partner's people are told nothing of who holds it, and may ask so many times a day.
     """
-    done = ask(services.store(), question, who.as_actor)
+    with closing(Spellings(services.settings)) as spellings:  # connects only for a question by name
+        done = ask(services.store(), question, who.as_actor, spellings)
     if isinstance(done, Refused):
         raise refused(done)
     return as_json(done)

@@ -23,11 +23,16 @@ PERSONAL = "personal"  # the table of each read model that alone holds personal 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a read model. `sealed` columns may hold tokens; their values in clear go to the personal table."""
+    """A table of a read model. `sealed` columns may hold tokens; their values in clear go to the personal table.
+
+    With `derived` its rows are not folded but follow from the aggregate's other rows, and are written without being
+    read: they are there to search by.
+    """
 
     row: type
     key: tuple[str, ...]
     sealed: tuple[str, ...] = ()
+    derived: Callable[[Rows], tuple[Row, ...]] | None = None
 
     @cached_property
     def name(self) -> str:
@@ -39,6 +44,10 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """The columns in order."""
         return tuple(field.name for field in fields(self.row))
+
+    def rows_of(self, rows: Rows) -> tuple[Row, ...]:
+        """Give this table's rows among those of an aggregate."""
+        return self.derived(rows) if self.derived else rows[self.name]
 
     def key_of(self, row: Row) -> tuple[Any, ...]:
         """Give the values of a row's key."""
@@ -77,4 +86,4 @@ class ReadModel:
 
     def empty(self) -> Rows:
         """Give the rows of an aggregate without events."""
-        return {table.name: () for table in self.tables}
+        return {table.name: () for table in self.tables if not table.derived}

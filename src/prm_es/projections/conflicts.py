@@ -1,51 +1,82 @@
-"""Read model conflicts: live leads of different partners that are about the same customer, found in the log's order.
+"""Read model conflicts: live leads and what else may be about the same customer, found in the log's order.
 
-Every lead that comes in, changes what it is about, or comes back is compared with all that are live at its position,
-by exact keys: the tax id's root or the vendor's customer id make a hard match, a shared web domain a probable one, if
-there is a common product line (none named: every line). The answer to each is the command `screen`, which names the
-version that was looked at. Who was first is the position at which a lead took its place.
+Every lead that comes in, changes what it is about, or comes back is compared, as of its position, with the leads that
+are live there, the opportunities that are open or won, and the policy's named accounts, if there is a common product
+line (none named: every line). The tax id's root or the vendor's customer id make a hard match; the rest is for the
+matcher to judge, from names, addresses, phones and domains. The answer to each is the command `screen`, which names the
+version that was looked at. Who was first is the position at which a lead took its place; a named account precedes all.
 The same holder twice is a duplicate and no conflict.
+Only what shares a candidate key is compared. A key under which too many stand says nothing and is passed over.
 Source of the rule: prm-domain R-SD-1 to R-SD-4, after Siebel's "same end customer and at least one product in common".
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+import dataclasses
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from psycopg2 import sql
 
 from prm_es.aggregates import lead_messages as lead
+from prm_es.aggregates import opportunity as deal
 from prm_es.aggregates.base import Event
+from prm_es.aggregates.fields import Customer, record_of
 from prm_es.aggregates.lead import FINAL, IDENTITY, STATUS_AFTER
+from prm_es.aggregates.policy import NamedAccount, Policy, PolicyLoaded
 from prm_es.frozen import replace
+from prm_es.matching.compare import Strength, compare
+from prm_es.matching.frequencies import General, Kind
+from prm_es.matching.identity import identity_of
+from prm_es.matching.keys import key_of, keys_of
+from prm_es.matching.packed import pack, unpack
+from prm_es.matching.sentence import sentence as in_words
+from prm_es.matching.sentence import span
+from prm_es.matching.weights import default as weights
 from prm_es.messages import Envelope, Recorded
 from prm_es.projections import partners
+from prm_es.projections import rows as tables
 from prm_es.projections.base import Rows, Table
-from prm_es.projections.ordered import Book, OrderedModel, Parsed, ask
+from prm_es.projections.ordered import Around, Book, OrderedModel, Parsed, ask
 from prm_es.projections.partners import fold_partner
+from prm_es.store.vault import TOKEN
 
 MOST: Final = 200  # matches in one screening, those that were first before others
-HARD, PROBABLE = "hard", "probable"
+CROWD: Final = 50  # more than so many under one key, and it tells nobody apart
+SCORED: Final = 24  # of those that share keys, the ones that share the most and the rarest
+ACCOUNT: Final = "named_account"
+HARD, PROBABLE, POSSIBLE, RELATED = "hard", "probable", "possible", "related"
 
 
 @dataclass(frozen=True)
 class Lead:
-    """A lead as the comparison needs it; `place` is the position that says who was first."""
+    """A lead as the comparison needs it, or an opportunity or named account that it is compared with.
+
+    `kind` says which of them; `linked` is a lead's opportunity, and an opportunity's lead. `place` is the position that
+    says who was first. `people` are the ids of those whom it names, `identity` what is compared, folded, and `keys`
+    the digests of the keys under which it is found. Nothing of an individual's is there but the id.
+    """
 
     lead_id: UUID
+    kind: str
     origin: str
     status: str
     partner_id: UUID | None
+    linked: UUID | None
     version: int
     place: int
     came_at: datetime
     protected_until: datetime | None
     customer: str | None
     customer_keys: list[str]
-    domain_keys: list[str]
     product_lines: list[str]
+    people: list[UUID]
+    identity: str | None
+    keys: list[int]
 
 
 @dataclass(frozen=True)
@@ -53,12 +84,12 @@ class LeadKey:
     """A key under which a live lead is found."""
 
     lead_id: UUID
-    key: str
+    key: int
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """Two leads from the position at which they were found to match to the one at which they no longer did.
+    """Two sides from the position at which they were found to match to the one at which they no longer did.
 
     The ids are in order, so that a pair is one row a round; `first_lead_id` is the one that was first.
     """
@@ -68,7 +99,9 @@ class Conflict:
     round: int
     first_lead_id: UUID
     strength: str
+    score: Decimal
     matched_keys: list[str]
+    reasons: str
     found_position: int
     found_at: datetime
     outcome: str | None
@@ -80,46 +113,53 @@ class Conflict:
 
     @property
     def ids(self) -> tuple[UUID, UUID]:
-        """The two leads."""
+        """The two sides."""
         return self.low_lead_id, self.high_lead_id
 
 
 def fold(rows: Rows, recorded: Recorded, event: Event) -> Rows:
-    """Give the rows of a partner or lead after its own event; conflicts follow in `react`."""
-    if recorded.aggregate == "partner":
-        return fold_partner(rows, recorded, event)
-    if recorded.aggregate != "lead":
-        return rows
-    row = _lead(next(iter(rows["lead"]), None), recorded, event)
-    keys = () if _ended(row) else tuple(LeadKey(row.lead_id, key) for key in sorted(_keys(row)))
-    return {**rows, "lead": (row,), "lead_key": keys}
+    """Give the rows of a partner, lead or opportunity after its own event; conflicts follow in `react`."""
+    match recorded.aggregate:
+        case "partner":
+            return fold_partner(rows, recorded, event)
+        case "lead":
+            return {**rows, "lead": (_lead(next(iter(rows["lead"]), None), recorded, event),)}
+        case "opportunity":
+            return {**rows, "lead": (_opportunity(next(iter(rows["lead"]), None), recorded, event),)}
+        case _:
+            return rows
+
+
+def _blank(recorded: Recorded, kind: str, origin: str, partner_id: UUID | None) -> Lead:
+    return Lead(
+        lead_id=recorded.subject,
+        kind=kind,
+        origin=origin,
+        status="",
+        partner_id=partner_id,
+        linked=None,
+        version=recorded.version,
+        place=recorded.position,
+        came_at=recorded.at,
+        protected_until=None,
+        customer=None,
+        customer_keys=[],
+        product_lines=[],
+        people=[],
+        identity=None,
+        keys=[],
+    )
 
 
 def _lead(before: Lead | None, recorded: Recorded, event: Event) -> Lead:
     if isinstance(event, lead.Registered | lead.Captured) or before is None:
-        before = Lead(
-            lead_id=recorded.subject,
-            origin="captured" if isinstance(event, lead.Captured) else "registered",
-            status="",
-            partner_id=event.partner_id if isinstance(event, lead.Registered) else None,
-            version=recorded.version,
-            place=recorded.position,
-            came_at=recorded.at,
-            protected_until=None,
-            customer=None,
-            customer_keys=[],
-            domain_keys=[],
-            product_lines=[],
-        )
+        origin = "captured" if isinstance(event, lead.Captured) else "registered"
+        before = _blank(recorded, "lead", origin, event.partner_id if isinstance(event, lead.Registered) else None)
     row = replace(before, version=recorded.version, status=STATUS_AFTER.get(type(event), before.status))
     match event:
-        case lead.Registered() | lead.Captured():
-            return _details(row, event, ("customer", "product_lines"))
-        case lead.Resubmitted():
-            placed = row if event.keeps_place else replace(row, place=recorded.position)
-            return _details(placed, event, event.changed)
-        case lead.Corrected():
-            return _details(row, event, event.changed)
+        case lead.Details():
+            moved = isinstance(event, lead.Resubmitted) and not event.keeps_place
+            return _details(replace(row, place=recorded.position) if moved else row, event)
         case lead.Protection():
             return replace(row, protected_until=event.protected_until)
         case lead.ProtectionEnded() | lead.DecisionReverted() | lead.Disqualified():
@@ -131,46 +171,230 @@ def _lead(before: Lead | None, recorded: Recorded, event: Event) -> Lead:
             return replace(row, partner_id=event.partner_id)
         case lead.Declined() | lead.OfferExpired() | lead.Recalled():
             return replace(row, partner_id=None, protected_until=None)
+        case lead.Converted():
+            return replace(row, linked=event.opportunity_id)
         case _:
             return row
 
 
-def _details(row: Lead, event: lead.Details, changed: Iterable[str]) -> Lead:
+def _details(row: Lead, event: lead.Details) -> Lead:
+    changed = getattr(event, "changed", IDENTITY)
     if "customer" in changed:
-        name = event.customer.name if event.customer else None
-        row = replace(row, customer=name, customer_keys=list(event.customer_keys), domain_keys=list(event.domain_keys))
+        row = _about(row, event.customer, event.customer_keys)
     return replace(row, product_lines=list(event.product_lines)) if "product_lines" in changed else row
 
 
+def _about(row: Lead, customer: Customer | None, customer_keys: Sequence[str]) -> Lead:
+    known = _known(customer, tuple(customer_keys))
+    return replace(
+        row,
+        customer=customer.name if customer else None,
+        customer_keys=list(customer_keys),
+        people=list(known.people),
+        identity=known.identity,
+        keys=list(known.keys),
+    )
+
+
+def _opportunity(before: Lead | None, recorded: Recorded, event: Event) -> Lead:
+    if isinstance(event, deal.Opened) or before is None:
+        before = _blank(recorded, "opportunity", "", event.partner_id if isinstance(event, deal.Opened) else None)
+    row = replace(before, version=recorded.version)
+    match event:
+        case deal.Opened():
+            lines = [product.line for product in event.products]
+            row = replace(row, status="open", linked=event.lead_id, product_lines=lines)
+            return _about(row, event.customer, event.customer_keys)
+        case deal.DetailsChanged():
+            if "products" in event.changed:
+                row = replace(row, product_lines=[product.line for product in event.products])
+            return _about(row, event.customer, event.customer_keys) if "customer" in event.changed else row
+        case deal.PartnerOfRecordChanged():
+            return replace(row, partner_id=event.partner_id)
+        case deal.Won() | deal.Lost():
+            return replace(row, status=event.stage)
+        case deal.Reopened():
+            return replace(row, status="open")
+        case _:
+            return row
+
+
 def _ended(row: Lead) -> bool:
-    return row.status in FINAL or (row.status == "converted" and row.protected_until is None)
+    if row.kind == "lead":
+        return row.status in FINAL or (row.status == "converted" and row.protected_until is None)
+    return row.status in ("lost", "dropped")
 
 
-def _keys(row: Lead) -> set[str]:
-    return {*row.customer_keys, *row.domain_keys}
+def postings(rows: Rows) -> tuple[LeadKey, ...]:
+    """Give the keys under which it is found while it is live; for ever by the people whom it names, to forget them."""
+    return tuple(
+        LeadKey(row.lead_id, key) for row in rows["lead"] for key in (_of_people(row) if _ended(row) else row.keys)
+    )
+
+
+def _of_people(row: Lead) -> list[int]:
+    return sorted(exact_keys((), row.people))
+
+
+# What is known of a customer
+
+
+@dataclass(frozen=True)
+class _Known:
+    people: tuple[UUID, ...]
+    identity: str | None
+    keys: tuple[int, ...]
+
+
+@lru_cache(maxsize=4096)  # a batch asks for each customer twice
+def _known(customer: Customer | None, customer_keys: tuple[str, ...]) -> _Known:
+    """Give what is compared of a customer; of an individual that is who it is, by the id of its own, and no more."""
+    people = _people(customer) if customer else ()
+    exact = exact_keys(customer_keys, people)
+    if customer is None or customer.individual:
+        return _Known(people, None, tuple(sorted(exact)))
+    identity = identity_of(dataclasses.replace(record_of(customer, "root"), keys=customer_keys))
+    return _Known(people, pack(identity), tuple(sorted({*exact, *map(key_of, keys_of(identity))})))
+
+
+def _people(customer: Customer) -> tuple[UUID, ...]:
+    """Give the ids of the individuals whose tax ids these are: they were sealed under a key of that id."""
+    found = (TOKEN.fullmatch(one.value) for one in customer.tax_ids if one.individual)
+    return tuple(sorted({UUID(hex=token.group(1)) for token in found if token}))
+
+
+_identity: Final = lru_cache(maxsize=20_000)(unpack)  # a crowd of leads is compared with the same few
 
 
 # Comparing
 
 
-def strength_of(one: Lead, other: Lead) -> tuple[str, list[str]] | None:
-    """Give how strongly two live leads match and by which keys, or None if they do not."""
-    if one.partner_id == other.partner_id or not _common_line(one, other):
-        return None
-    if keys := sorted(set(one.customer_keys) & set(other.customer_keys)):
-        return HARD, keys
-    keys = sorted(set(one.domain_keys) & set(other.domain_keys))
-    return (PROBABLE, keys) if keys else None
+@dataclass(frozen=True)
+class Found:
+    """How a match was found: how strongly, how like the two are, by which keys, and in words that name nobody."""
+
+    strength: str
+    score: Decimal
+    keys: list[str]
+    reasons: str
+
+
+def _matches(book: Book, row: Lead, standing: Iterable[UUID]) -> dict[UUID, Found]:
+    """Give what one side matches as of now; what it matched before is looked at whatever keys they share."""
+    found = {}
+    others = {other.lead_id: other for other in candidates(book, row)}
+    others |= {one: other for one in standing if _comparable(row, other := book[one]["lead"][0])}
+    for other in others.values():
+        if (alike := match(book, row, other)) is not None:
+            found[other.lead_id] = alike
+    # What a lead has become is told by the lead itself, as long as it is live.
+    told = {one for one in found if (it := book[one]["lead"][0]).kind == "opportunity" and it.linked in found}
+    return {one: match for one, match in found.items() if one not in told}
+
+
+def candidates(book: Book, row: Lead) -> list[Lead]:
+    """Give those that share a key: all under exact keys, and of the others those that share the most and the rarest."""
+    exact = set(exact_keys(row.customer_keys, row.people))
+    shared: Counter[UUID] = Counter()
+    for key in row.keys:
+        if key in exact:
+            shared.update(dict.fromkeys(book.under(key), _SURE))
+        elif not crowded(book, key) and (under := book.under(key)):
+            shared.update(dict.fromkeys(under, _SURE // (1000 * len(under))))
+    rivals = ((weight, book[one]["lead"][0]) for one, weight in shared.items())
+    comparable = [(weight, other) for weight, other in rivals if _comparable(row, other)]
+    ranked = sorted(comparable, key=lambda one: (-one[0], one[1].lead_id))
+    return [other for rank, (weight, other) in enumerate(ranked) if rank < SCORED or weight >= _SURE]
+
+
+_SURE: Final = 1_000_000_000  # more than all inexact keys together: each weighs a thousandth of it at most
+
+
+def crowded(book: Book, key: int) -> bool:
+    """Tell whether so many stand under a key now that it tells nobody apart."""
+    return key in book.crowded or book.count(key) > CROWD
+
+
+def exact_keys(customer_keys: Iterable[str], people: Iterable[UUID]) -> list[int]:
+    """Give the digests of the keys that alone say who it is: no crowd under them is passed over."""
+    return [key_of(one) for one in (*customer_keys, *(f"person:{one}" for one in people))]
+
+
+def _comparable(one: Lead, other: Lead) -> bool:
+    """Tell whether two sides could be rivals: live, in different hands, a lead among them, a product line in common."""
+    return (
+        one.lead_id != other.lead_id
+        and one.partner_id != other.partner_id
+        and "lead" in (one.kind, other.kind)
+        and not _ended(one)
+        and not _ended(other)
+        and _common_line(one, other)
+    )
 
 
 def _common_line(one: Lead, other: Lead) -> bool:
     return not (one.product_lines and other.product_lines) or bool(set(one.product_lines) & set(other.product_lines))
 
 
+def match(book: Book, one: Lead, other: Lead) -> Found | None:
+    """Give how two sides match as of now, or None if they do not; the same whichever of them is named first."""
+    if keys := sorted(set(one.customer_keys) & set(other.customer_keys)):
+        words = dict.fromkeys(_EXACT[key.partition(":")[0]] for key in keys)
+        return Found(HARD, Decimal(1), keys, ", ".join(words))
+    if set(one.people) & set(other.people):
+        return Found(PROBABLE, Decimal(1), ["person"], "same individual")
+    if one.identity is None or other.identity is None:
+        return None
+    found = compare(_identity(one.identity), _identity(other.identity), Holders(book, one), weights())
+    if found.strength is Strength.NONE:
+        return None
+    strength = POSSIBLE if found.strength is Strength.PROBABLE and _told_apart(one, other) else found.strength.value
+    return Found(strength, Decimal(round(found.score * 1000)) / 1000, list(found.keys), in_words(found))
+
+
+_EXACT: Final = {"tax": "same tax id", "id": "same customer id"}
+
+
+def _told_apart(one: Lead, other: Lead) -> bool:
+    """Tell whether the vendor itself has two customers of them: each has an id of its own with it."""
+    return all(any(key.startswith("id:") for key in it.customer_keys) for it in (one, other))
+
+
+class Holders:
+    """How common words and values are: words in general, values among what stands in the book now.
+
+    Only of values that are keys of one side the book knows all who have them; nothing else is asked for.
+    """
+
+    def __init__(self, book: Book, one: Lead) -> None:
+        self._book, self._keys = book, frozenset(one.keys)
+
+    def share(self, token: str) -> float:
+        """Give the share of all names that have the word: in general, or here if it is more common here."""
+        return max(_GENERAL.share(token), self.holders("word", token) / _AT_LEAST)
+
+    def holders(self, kind: Kind | Literal["word"], value: str) -> int:
+        """Give how many have the value: of a crowd, that it is one."""
+        key = key_of(f"{kind}:{value}")
+        if key not in self._keys:
+            return 0
+        return CROWD + 1 if crowded(self._book, key) else self._book.count(key)
+
+
+_GENERAL: Final = General()
+_AT_LEAST: Final = 100_000  # names that there are taken to be: a few that share a word do not make it common
+
+
+def _first(one: Lead, other: Lead) -> UUID:
+    return min((one.place, one.lead_id), (other.place, other.lead_id))[1]
+
+
 def react(book: Book, before: Rows, parsed: Parsed) -> Sequence[Envelope]:
-    """Bring the conflicts of the lead up to its position; gives the screenings that this asks for."""
+    """Bring the conflicts of what the event is about up to its position; gives the screenings that this asks for."""
     recorded, event = parsed.recorded, parsed.event
-    if recorded.aggregate != "lead":
+    if isinstance(event, PolicyLoaded):
+        return _screenings(book, _name_accounts(book, event, parsed), recorded)
+    if recorded.aggregate not in ("lead", "opportunity"):
         return ()
     row: Lead = book[recorded.subject]["lead"][0]
     if isinstance(event, lead.MatchResolved):
@@ -178,10 +402,43 @@ def react(book: Book, before: Rows, parsed: Parsed) -> Sequence[Envelope]:
         return ()
     was = next(iter(before["lead"]), None)
     asks = isinstance(event, _SCREENED)
-    if not asks and was is not None and (was.partner_id, _ended(was)) == (row.partner_id, _ended(row)):
+    if not asks and was is not None and _compared_as(was) == _compared_as(row):
         return ()
     again = _compare(book, row, parsed) | ({row.lead_id} if asks else set())
-    return [_screen(book, book[one]["lead"][0], recorded) for one in sorted(again)]
+    if _ended(row) and row.linked and (opened := book.get(row.linked)):
+        again |= _compare(book, opened["lead"][0], parsed)  # nothing tells of it any more but itself
+    return _screenings(book, again, recorded)
+
+
+def _screenings(book: Book, again: Iterable[UUID], recorded: Recorded) -> list[Envelope]:
+    sides = (book[one]["lead"][0] for one in sorted(again))
+    return [_screen(book, side, recorded) for side in sides if side.kind == "lead"]
+
+
+def _name_accounts(book: Book, event: PolicyLoaded, parsed: Parsed) -> set[UUID]:
+    """Make the named accounts those of the policy that was loaded last; gives the leads to be screened."""
+    named = {one.subject: one for one in _named(event)}
+    again: set[UUID] = set()
+    for one in sorted({*named, *book.find(ACCOUNT)}):
+        rows = book.get(one)
+        row = rows["lead"][0] if rows else _blank(parsed.recorded, ACCOUNT, "", None)
+        after = _account(row, one, named.get(one))
+        if rows is None or _compared_as(row) != _compared_as(after):
+            book[one] = {**(rows or MODEL.empty()), "lead": (after,)}
+            again |= _compare(book, after, parsed)
+    return again
+
+
+def _named(event: PolicyLoaded) -> Sequence[NamedAccount]:
+    return Policy.model_validate(event.document).named_accounts
+
+
+def _account(row: Lead, subject: UUID, account: NamedAccount | None) -> Lead:
+    if account is None:
+        return replace(row, status="dropped")
+    lines = list(account.product_lines)
+    row = replace(row, lead_id=subject, status="named", version=0, place=0, product_lines=lines)
+    return _about(row, account.customer, account.customer_keys)
 
 
 # What a lead is screened after; a transfer because the new partner may have a rival in the old one's place.
@@ -195,15 +452,19 @@ _SCREENED: Final = (
 )
 
 
+def _compared_as(row: Lead) -> tuple[object, ...]:
+    return row.partner_id, _ended(row), row.keys, row.product_lines, row.identity
+
+
 def _compare(book: Book, row: Lead, parsed: Parsed) -> set[UUID]:
-    """Begin and end conflicts of one lead; gives the leads whose last screening is not true any more.
+    """Begin and end conflicts of one side; gives the leads whose last screening is not true any more.
 
     Those are the later of two that match now or matched before, while both live, and both if their order has changed.
     """
     recorded, event = parsed.recorded, parsed.event
     again: set[UUID] = set()
     standing = {_other(one, row.lead_id): one for one in _standing(book, row.lead_id)}
-    found = {} if _ended(row) else _matches(book, row)
+    found = {} if _ended(row) else _matches(book, row, standing)
     changed = isinstance(event, lead.Details) and not IDENTITY.isdisjoint(getattr(event, "changed", IDENTITY))
     for other_id, one in standing.items():
         match = found.get(other_id)
@@ -224,19 +485,6 @@ def _compare(book: Book, row: Lead, parsed: Parsed) -> set[UUID]:
     return again
 
 
-def _first(one: Lead, other: Lead) -> UUID:
-    return min((one.place, one.lead_id), (other.place, other.lead_id))[1]
-
-
-def _matches(book: Book, row: Lead) -> dict[UUID, tuple[str, list[str]]]:
-    found = {}
-    for other_id in book.find(*_keys(row)):
-        match = strength_of(row, book[other_id]["lead"][0])
-        if match and other_id != row.lead_id:
-            found[other_id] = match
-    return found
-
-
 def _standing(book: Book, lead_id: UUID) -> list[Conflict]:
     return [
         one
@@ -247,8 +495,9 @@ def _standing(book: Book, lead_id: UUID) -> list[Conflict]:
 
 
 def index(rows: Rows) -> Iterator[Hashable]:
-    """Give the keys of a live lead, and the leads with which it stands in conflict."""
-    yield from (row.key for row in rows["lead_key"])
+    """Give the keys under which it is found, and those with which it stands in conflict."""
+    yield from (ACCOUNT for row in rows["lead"] if row.kind == ACCOUNT and not _ended(row))
+    yield from (row.key for row in postings(rows))
     yield from (one for row in rows["conflict"] if row.ended_position is None for one in row.ids)
 
 
@@ -261,7 +510,7 @@ def _other(one: Conflict, lead_id: UUID) -> UUID:
     return one.high_lead_id if one.low_lead_id == lead_id else one.low_lead_id
 
 
-def _new(book: Book, one: UUID, other: UUID, first: UUID, match: tuple[str, list[str]], recorded: Recorded) -> Conflict:
+def _new(book: Book, one: UUID, other: UUID, first: UUID, match: Found, recorded: Recorded) -> Conflict:
     low, high = sorted((one, other))
     rounds = [past.round for past in book[low]["conflict"] if past.high_lead_id == high]
     return Conflict(
@@ -269,8 +518,10 @@ def _new(book: Book, one: UUID, other: UUID, first: UUID, match: tuple[str, list
         high_lead_id=high,
         round=max(rounds, default=0) + 1,
         first_lead_id=first,
-        strength=match[0],
-        matched_keys=match[1],
+        strength=match.strength,
+        score=match.score,
+        matched_keys=match.keys,
+        reasons=match.reasons,
         found_position=recorded.position,
         found_at=recorded.recorded_at,
         outcome=None,
@@ -282,9 +533,10 @@ def _new(book: Book, one: UUID, other: UUID, first: UUID, match: tuple[str, list
     )
 
 
-def _renewed(one: Conflict, match: tuple[str, list[str]], first: UUID, row: Lead, *, changed: bool) -> Conflict:
+def _renewed(one: Conflict, match: Found, first: UUID, row: Lead, *, changed: bool) -> Conflict:
     """Keep a conflict that still stands; a decision of the lead falls with what it was about."""
-    kept = replace(one, strength=match[0], matched_keys=match[1], first_lead_id=first)
+    told = {"strength": match.strength, "score": match.score, "matched_keys": match.keys, "reasons": match.reasons}
+    kept = replace(one, **told, first_lead_id=first)
     if changed and one.decided_by_lead == row.lead_id:
         return replace(kept, outcome=None, decided_by_lead=None, decided_position=None)
     return kept
@@ -318,75 +570,203 @@ def _put(book: Book, one: Conflict) -> None:
 
 
 def _screen(book: Book, row: Lead, recorded: Recorded) -> Envelope:
-    standing = sorted(_standing(book, row.lead_id), key=lambda one: book[_other(one, row.lead_id)]["lead"][0].place)
-    matches = [
-        {
-            "lead_id": str(_other(one, row.lead_id)),
-            "strength": one.strength,
-            "matched_keys": one.matched_keys[:50],
-            "sentence": sentence(one.strength, one.matched_keys, first=one.first_lead_id == row.lead_id),
-            "other_first": one.first_lead_id != row.lead_id,
-        }
-        for one in standing[:MOST]
-    ]
+    sides = [(one, book[_other(one, row.lead_id)]["lead"][0]) for one in _standing(book, row.lead_id)]
+    sides.sort(key=lambda pair: (_WEIGHTS[pair[0].strength], pair[1].place))
+    matches = [_told(row, other, one) for one, other in sides[:MOST]]
     data = {"version": row.version, "matches": matches}
     return ask(
         "conflicts", f"screen/{row.lead_id}/{recorded.position}", "lead.screen", row.lead_id, data, cause=recorded
     )
 
 
-_WORDS: Final = {"tax": "same tax id", "id": "same customer id", "domain": "same web domain"}
+_WEIGHTS: Final = {HARD: 0, PROBABLE: 0, POSSIBLE: 1, RELATED: 2}  # those that hold up an approval go first
 
 
-def sentence(strength: str, keys: Sequence[str], *, first: bool) -> str:
-    """Say in words why two leads match and who was first, without saying who the other is."""
-    kinds = dict.fromkeys(key.partition(":")[0] for key in keys)
-    order = "registered before the other" if first else "the other was registered before"
-    return f"{', '.join(_WORDS[kind] for kind in kinds)} ({strength}); {order}"
+def _told(row: Lead, other: Lead, one: Conflict) -> Mapping[str, Any]:
+    other_first = one.first_lead_id != row.lead_id
+    return {
+        "lead_id": str(other.lead_id),
+        "kind": kind_of(other),
+        "strength": one.strength,
+        "score": str(one.score),
+        "matched_keys": [key[:120] for key in one.matched_keys[:50]],
+        "sentence": sentence(one.reasons, other, other.came_at - row.came_at, other_first=other_first)[:255],
+        "other_first": other_first,
+    }
+
+
+def kind_of(row: Lead) -> str:
+    """Name what a side is, as `screen` does: an opportunity that was won is a customer."""
+    return "customer" if row.status == "won" else row.kind
+
+
+_NAMES: Final = {
+    "lead": "registered",
+    "opportunity": "an open opportunity since",
+    "customer": "a customer won before",
+    "named_account": "a named account of the vendor",
+}
+
+
+def sentence(reasons: str, other: Lead, after: timedelta, *, other_first: bool) -> str:
+    """Say in words why two sides match and who was first, without saying who the other is."""
+    kind = kind_of(other)
+    if kind != "lead":
+        return f"{reasons}; {_NAMES[kind]}" if kind != "opportunity" else f"{reasons}; an open opportunity"
+    return f"{reasons}; registered {span(abs(after))} {'earlier' if other_first else 'later'}"
 
 
 # What a batch must know
 
 
-def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> set[UUID]:  # noqa: ANN401
-    """Give the leads that share a key with one of the batch, those in conflict with them, and theirs in turn."""
-    subjects = {one.recorded.subject for one in events if one.recorded.aggregate == "lead"}
-    if not subjects:
-        return set()
-    given = {
-        key
-        for one in events
-        if isinstance(one.event, lead.Details)
-        for key in (*one.event.customer_keys, *one.event.domain_keys)
-    }
-    names = {name: sql.Identifier(schema, name) for name in ("lead_key", "lead", "conflict")}
-    cursor.execute(
-        sql.SQL(
-            "SELECT DISTINCT k.lead_id FROM {lead_key} k WHERE k.key = ANY(%(given)s) OR k.key IN"
-            " (SELECT unnest(l.customer_keys || l.domain_keys) FROM {lead} l WHERE l.lead_id = ANY(%(subjects)s))"
-        ).format(**names),
-        {"given": list(given), "subjects": list(subjects)},
-    )
-    found = subjects | {row[0] for row in cursor}
+# What can begin a match of something that stands already: it changes, comes into other hands, or lives again.
+_BEGINS: Final = (
+    lead.Details,
+    lead.DecisionReverted,
+    lead.Transferred,
+    lead.Offered,
+    lead.Declined,
+    lead.OfferExpired,
+    lead.Recalled,
+    lead.ProtectionExpired,
+    lead.ProtectionRevoked,
+    lead.ProtectionEnded,
+    deal.DetailsChanged,
+    deal.PartnerOfRecordChanged,
+    deal.Reopened,
+)
+
+
+def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # noqa: ANN401
+    """Give what shares a key with one of the batch, those in conflict with them, and theirs in turn.
+
+    Of a key under which so many stand that they are a crowd whoever leaves it within the batch, only some are read.
+    """
+    mine = [one for one in events if one.recorded.aggregate in ("lead", "opportunity")]
+    subjects = {one.recorded.subject for one in mine}
+    subjects |= {one.event.opportunity_id for one in mine if isinstance(one.event, lead.Converted)}
+    policies = [one.event for one in events if isinstance(one.event, PolicyLoaded)]
+    if not subjects and not policies:
+        return Around()
+    named = {name: sql.Identifier(schema, name) for name in ("lead", "conflict")}
+    cursor.execute(sql.SQL(_STANDING).format(**named), {"ids": list(subjects), "accounts": bool(policies)})
+    standing = {row[0]: row[1:] for row in cursor}
+    begins = {one.recorded.subject for one in mine if isinstance(one.event, _BEGINS)}
+    begins |= {linked for one in begins if one in standing and (linked := standing[one][0])}
+    told = [_told_of(one.event) for one in mine]
+    told += [_keys_told(one.customer, one.customer_keys) for event in policies for one in _named(event)]
+    told += [(exact_keys(*row[1:3]), row[3]) for one, row in standing.items() if one in begins]
+    leaving = Counter(key for *_row, keys in standing.values() for key in keys)
+    found = _under(cursor, schema, told, leaving)
+    ids = subjects | standing.keys() | found.ids
     for _hop in range(2):
-        cursor.execute(
-            sql.SQL(
-                "SELECT low_lead_id, high_lead_id FROM {conflict}"
-                " WHERE ended_position IS NULL AND (low_lead_id = ANY(%(ids)s) OR high_lead_id = ANY(%(ids)s))"
-            ).format(**names),
-            {"ids": list(found)},
-        )
-        found |= {one for row in cursor for one in row}
+        cursor.execute(sql.SQL(_IN_CONFLICT).format(**named), {"ids": list(ids)})
+        ids |= {one for row in cursor for one in row}
+    return Around(ids, found.crowded)
+
+
+def _under(
+    cursor: Any,  # noqa: ANN401
+    schema: str,
+    told: Iterable[tuple[Sequence[int], Sequence[int]]],
+    leaving: Mapping[int, int],
+) -> Around:
+    """Give what stands under these exact and other keys, unless it is a crowd even when so many leave."""
+    pairs = list(told)
+    exact = {key for own, _keys in pairs for key in own}
+    asked = {key: None if key in exact else CROWD + 1 + leaving.get(key, 0) for _own, keys in pairs for key in keys}
+    query = sql.SQL(_UNDER).format(lead_key=sql.Identifier(schema, "lead_key"))
+    cursor.execute(query, {"keys": list(asked), "most": list(asked.values())})
+    ids, under = set(), Counter[int]()
+    for key, one in cursor:
+        ids.add(one)
+        under[key] += 1
+    return Around(ids, {key for key, most in asked.items() if most is not None and under[key] >= most})
+
+
+def spelled_alike(
+    cursor: Any,  # noqa: ANN401
+    schema: str,
+    customer: Customer,
+    product_lines: Iterable[str],
+) -> Mapping[str, Sequence[Lead]]:
+    """Give, by strength, the live leads about a customer that is spelled like this one."""
+    asked = replace(_about(_ASKED, customer, ()), product_lines=list(product_lines))
+    book = around(cursor, schema, asked)
+    found: dict[str, list[Lead]] = {}
+    for one, alike in _matches(book, asked, ()).items():
+        if (row := book[one]["lead"][0]).kind == "lead":
+            found.setdefault(alike.strength, []).append(row)
     return found
 
 
+def around(cursor: Any, schema: str, asked: Lead) -> Book:  # noqa: ANN401
+    """Give a book of what shares a key with one side now."""
+    exact = exact_keys(asked.customer_keys, asked.people)
+    under = _under(cursor, schema, [(exact, asked.keys)], {})
+    rows = tables.load(cursor, _LEADS_ALONE, schema, sorted(under.ids))
+    return Book(index, {one: {**MODEL.empty(), **own} for one, own in rows.items()}, under.crowded)
+
+
+_NOBODY: Final = UUID(int=0)
+_ASKED: Final = Lead(
+    lead_id=_NOBODY,
+    kind="lead",
+    origin="",
+    status="",
+    partner_id=_NOBODY,
+    linked=None,
+    version=0,
+    place=0,
+    came_at=datetime.max.replace(tzinfo=UTC),
+    protected_until=None,
+    customer=None,
+    customer_keys=[],
+    product_lines=[],
+    people=[],
+    identity=None,
+    keys=[],
+)
+
+
+_STANDING: Final = """
+SELECT lead_id, linked, customer_keys, people, keys FROM {lead}
+WHERE lead_id = ANY(%(ids)s || ARRAY(SELECT linked FROM {lead} WHERE lead_id = ANY(%(ids)s) AND linked IS NOT NULL))
+UNION
+SELECT lead_id, linked, customer_keys, people, keys FROM {lead} WHERE kind = 'named_account' AND %(accounts)s
+"""
+_UNDER: Final = """
+SELECT asked.key, found.lead_id FROM unnest(%(keys)s::bigint[], %(most)s::bigint[]) AS asked (key, most)
+CROSS JOIN LATERAL (SELECT k.lead_id FROM {lead_key} k WHERE k.key = asked.key LIMIT asked.most) found
+"""
+_IN_CONFLICT: Final = """
+SELECT low_lead_id, high_lead_id FROM {conflict}
+WHERE ended_position IS NULL AND (low_lead_id = ANY(%(ids)s) OR high_lead_id = ANY(%(ids)s))
+"""
+
+
+def _told_of(event: Event) -> tuple[Sequence[int], Sequence[int]]:
+    """Give the exact keys and all keys of the customer that an event tells of."""
+    match event:
+        case lead.Details() | deal.Opened() | deal.DetailsChanged():
+            return _keys_told(event.customer, event.customer_keys)
+        case _:
+            return (), ()
+
+
+def _keys_told(customer: Customer | None, customer_keys: Iterable[str]) -> tuple[Sequence[int], Sequence[int]]:
+    known = _known(customer, tuple(customer_keys))
+    return exact_keys(customer_keys, known.people), known.keys
+
+
+_LEADS: Final = Table(Lead, ("lead_id",), sealed=("customer",))
 MODEL = OrderedModel(
     name="conflicts",
-    version=2,
-    aggregates=("partner", "lead"),
+    version=3,
+    aggregates=("partner", "lead", "opportunity", "policy"),
     tables=(
-        Table(Lead, ("lead_id",), sealed=("customer",)),
-        Table(LeadKey, ("lead_id", "key")),
+        _LEADS,
+        Table(LeadKey, ("key", "lead_id"), derived=postings),
         Table(Conflict, ("low_lead_id", "high_lead_id", "round")),
         partners.TABLE,
     ),
@@ -398,3 +778,4 @@ MODEL = OrderedModel(
     react=react,
     wanted=wanted,
 )
+_LEADS_ALONE: Final = replace(MODEL, tables=(_LEADS,))

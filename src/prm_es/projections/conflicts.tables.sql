@@ -1,24 +1,28 @@
 CREATE TABLE {model}.lead (
     lead_id         uuid PRIMARY KEY,
+    kind            text NOT NULL,
     origin          text NOT NULL,
     status          text NOT NULL,
     partner_id      uuid,
+    linked          uuid,
     version         int NOT NULL,
     place           bigint NOT NULL,
     came_at         timestamptz NOT NULL,
     protected_until timestamptz,
     customer        text,
     customer_keys   text[] NOT NULL,
-    domain_keys     text[] NOT NULL,
-    product_lines   text[] NOT NULL
+    product_lines   text[] NOT NULL,
+    people          uuid[] NOT NULL,
+    identity        text,
+    keys            bigint[] NOT NULL
 ) WITH (fillfactor = 80);
+CREATE INDEX ON {model}.lead (kind) WHERE kind = 'named_account';
 
 CREATE TABLE {model}.lead_key (
     lead_id uuid NOT NULL,
-    key     text NOT NULL,
-    PRIMARY KEY (lead_id, key)
+    key     bigint NOT NULL,
+    PRIMARY KEY (key, lead_id)
 );
-CREATE INDEX ON {model}.lead_key (key);
 
 CREATE TABLE {model}.conflict (
     low_lead_id      uuid NOT NULL,
@@ -26,7 +30,9 @@ CREATE TABLE {model}.conflict (
     round            int NOT NULL,
     first_lead_id    uuid NOT NULL,
     strength         text NOT NULL,
+    score            numeric NOT NULL,
     matched_keys     text[] NOT NULL,
+    reasons          text NOT NULL,
     found_position   bigint NOT NULL,
     found_at         timestamptz NOT NULL,
     outcome          text,

@@ -2,11 +2,14 @@ CREATE VIEW {read}.lead_conflicts WITH (security_invoker) AS
 SELECT
     CASE WHEN c.ended_position IS NOT NULL THEN 'past' WHEN c.outcome IS NOT NULL THEN 'decided' ELSE 'open' END AS status,
     c.strength,
+    c.score,
+    c.reasons AS sentence,
     c.matched_keys,
     c.round,
     CASE WHEN second.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN second_name.value ELSE second.customer END AS customer,
     ARRAY(SELECT unnest(first.product_lines) INTERSECT SELECT unnest(second.product_lines) ORDER BY 1) AS common_product_lines,
     first.lead_id AS first_lead_id,
+    CASE first.status WHEN 'won' THEN 'customer' ELSE first.kind END AS first_kind,
     first.partner_id AS first_partner_id,
     first_partner.name AS first_partner,
     first.status AS first_state,
@@ -14,6 +17,7 @@ SELECT
     first.came_at AS first_came_at,
     first.protected_until AS first_protected_until,
     second.lead_id AS second_lead_id,
+    CASE second.status WHEN 'won' THEN 'customer' ELSE second.kind END AS second_kind,
     second.partner_id AS second_partner_id,
     second_partner.name AS second_partner,
     second.status AS second_state,
@@ -36,14 +40,17 @@ LEFT JOIN {model}.partner first_partner ON first_partner.partner_id = first.part
 LEFT JOIN {model}.partner second_partner ON second_partner.partner_id = second.partner_id
 LEFT JOIN {model}.personal second_name ON second_name.aggregate_id = second.lead_id AND second_name.field = 'customer';
 
-COMMENT ON VIEW {read}.lead_conflicts IS 'Leads of different holders about the same customer and a common product line, open and past, as found in the order of the log.';
+COMMENT ON VIEW {read}.lead_conflicts IS 'Leads, and what they were compared with, in different hands, about the same customer and a common product line, open and past, as found in the order of the log.';
 COMMENT ON COLUMN {read}.lead_conflicts.status IS 'open: both live and nobody has decided; decided: both live; past: one of them has ended or changed.';
-COMMENT ON COLUMN {read}.lead_conflicts.strength IS 'hard: same tax id root or customer id, which blocks a second approval by itself; probable: same web domain, to be resolved.';
-COMMENT ON COLUMN {read}.lead_conflicts.matched_keys IS 'The keys that both have: tax:COUNTRY:KIND:ID, id:CUSTOMER or domain:NAME.';
+COMMENT ON COLUMN {read}.lead_conflicts.strength IS 'hard: same tax id root or customer id, which blocks a second approval by itself; probable: most likely the same, to be resolved before the later is approved; possible and related (a group, a franchise, a shared address): to be known, they hold up nothing.';
+COMMENT ON COLUMN {read}.lead_conflicts.score IS 'How like the two are, from 0 to 1, by the policy''s weights.';
+COMMENT ON COLUMN {read}.lead_conflicts.sentence IS 'Why they match, in words that name nobody.';
+COMMENT ON COLUMN {read}.lead_conflicts.matched_keys IS 'What both have: tax:COUNTRY:KIND:ID and id:CUSTOMER of a hard match, else what was compared and found alike.';
 COMMENT ON COLUMN {read}.lead_conflicts.round IS 'How often these two have met.';
 COMMENT ON COLUMN {read}.lead_conflicts.customer IS 'Name of the end customer as the second lead has it; null if unknown or forgotten.';
 COMMENT ON COLUMN {read}.lead_conflicts.common_product_lines IS 'Product lines that both name as they are now; empty where one names none, which stands for every line.';
-COMMENT ON COLUMN {read}.lead_conflicts.first_lead_id IS 'Lead that was first, by position in the log.';
+COMMENT ON COLUMN {read}.lead_conflicts.first_lead_id IS 'The one that was first, by position in the log; a named account goes before all.';
+COMMENT ON COLUMN {read}.lead_conflicts.first_kind IS 'lead, opportunity (open), customer (an opportunity that was won) or named_account; its id stands in first_lead_id.';
 COMMENT ON COLUMN {read}.lead_conflicts.first_partner_id IS 'Its partner now; null while the vendor holds it.';
 COMMENT ON COLUMN {read}.lead_conflicts.first_partner IS 'Name of that partner.';
 COMMENT ON COLUMN {read}.lead_conflicts.first_state IS 'State of the first lead now.';
@@ -51,6 +58,7 @@ COMMENT ON COLUMN {read}.lead_conflicts.first_position IS 'Position in the log a
 COMMENT ON COLUMN {read}.lead_conflicts.first_came_at IS 'Business time at which it came in.';
 COMMENT ON COLUMN {read}.lead_conflicts.first_protected_until IS 'End of its protection, if it has one.';
 COMMENT ON COLUMN {read}.lead_conflicts.second_lead_id IS 'The other lead.';
+COMMENT ON COLUMN {read}.lead_conflicts.second_kind IS 'As first_kind.';
 COMMENT ON COLUMN {read}.lead_conflicts.second_partner_id IS 'Its partner now; null while the vendor holds it.';
 COMMENT ON COLUMN {read}.lead_conflicts.second_partner IS 'Name of that partner.';
 COMMENT ON COLUMN {read}.lead_conflicts.second_state IS 'State of the second lead now.';

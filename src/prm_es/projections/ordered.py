@@ -5,6 +5,7 @@ with ids that follow from the log: killed at any moment, it sends the same again
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -38,11 +39,23 @@ class Parsed:
     event: Event
 
 
-class Book:
-    """The rows of every aggregate that a batch may touch or look at, found by id and by what `index` says of them."""
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The aggregates that a batch leads to. Under a `crowded` key stand so many that not all are among them."""
 
-    def __init__(self, index: "Index", rows: Mapping[UUID, Rows]) -> None:
+    ids: AbstractSet[UUID] = frozenset()
+    crowded: AbstractSet[Hashable] = frozenset()
+
+
+class Book:
+    """The rows of every aggregate that a batch may touch or look at, found by id and by what `index` says of them.
+
+    Of those under a `crowded` key it holds only some.
+    """
+
+    def __init__(self, index: "Index", rows: Mapping[UUID, Rows], crowded: AbstractSet[Hashable] = frozenset()) -> None:
         self._index = index
+        self.crowded = crowded
         self._rows: dict[UUID, Rows] = {}
         self._found: dict[Hashable, set[UUID]] = {}
         for one, own in rows.items():
@@ -67,13 +80,21 @@ class Book:
         """Give the aggregates that stand under any of these keys, in order."""
         return sorted(set().union(*(self._found.get(key, ()) for key in keys)))
 
+    def under(self, key: Hashable) -> AbstractSet[UUID]:
+        """Give the aggregates that stand under a key, in no order."""
+        return self._found.get(key, frozenset())
+
+    def count(self, key: Hashable) -> int:
+        """Count the aggregates that stand under a key."""
+        return len(self._found.get(key, ()))
+
     def items(self) -> Iterable[tuple[UUID, Rows]]:
         """Give every aggregate with its rows."""
         return self._rows.items()
 
 
 Index = Callable[[Rows], Iterable[Hashable]]
-Related = Callable[[Any, str, Sequence[Parsed]], set[UUID]]
+Related = Callable[[Any, str, Sequence[Parsed]], Around]
 React = Callable[[Book, Rows, Parsed], Sequence[Envelope]]
 Wanted = Callable[[Book, Envelope], bool]
 
@@ -86,8 +107,8 @@ def _always(_book: Book, _command: Envelope) -> bool:
     return True
 
 
-def _nothing_related(_cursor: object, _schema: str, _events: Sequence[Parsed]) -> set[UUID]:
-    return set()
+def _nothing_related(_cursor: object, _schema: str, _events: Sequence[Parsed]) -> Around:
+    return Around()
 
 
 def _no_reaction(_book: Book, _before: Rows, _parsed: Parsed) -> Sequence[Envelope]:
@@ -242,9 +263,10 @@ class OrderedProjector:
         skipped = discarded(cursor, self._model)
         mine = (event for event in events if event.aggregate in self._model.aggregates)
         parsed = _parse([event for event in mine if event.position not in skipped])
-        ids = {one.recorded.subject for one in parsed} | self._model.related(cursor, schema, parsed)
+        around = self._model.related(cursor, schema, parsed)
+        ids = {one.recorded.subject for one in parsed} | around.ids
         before = tables.load(cursor, self._model, schema, sorted(ids))
-        book, commands = fold_in_order(self._model, before, parsed)
+        book, commands = fold_in_order(self._model, Book(self._model.index, before, around.crowded), parsed)
         changes = {one: (before.get(one, self._model.empty()), after) for one, after in book.items()}
         tables.save(cursor, self._model, schema, changes)
         reached = events[-1].position
@@ -282,11 +304,8 @@ def _parse(events: Sequence[Recorded]) -> list[Parsed]:
     return parsed
 
 
-def fold_in_order(
-    model: OrderedModel, before: Mapping[UUID, Rows], events: Sequence[Parsed]
-) -> tuple[Book, list[Envelope]]:
-    """Fold events in the order of their positions; gives the rows after them and what is to be asked."""
-    book = Book(model.index, before)
+def fold_in_order(model: OrderedModel, book: Book, events: Sequence[Parsed]) -> tuple[Book, list[Envelope]]:
+    """Fold events in the order of their positions; gives the book after them and what is to be asked."""
     commands: list[Envelope] = []
     for parsed in events:
         subject = parsed.recorded.subject

@@ -18,7 +18,7 @@ from prm_es.aggregates.partner import Terminated
 from prm_es.frozen import replace
 from prm_es.messages import Envelope, Recorded
 from prm_es.projections.base import Rows, Table
-from prm_es.projections.ordered import Book, OrderedModel, Parsed, ask
+from prm_es.projections.ordered import Around, Book, OrderedModel, Parsed, ask
 
 REASON: Final = "the partner was terminated"
 
@@ -66,14 +66,14 @@ def index(rows: Rows) -> Iterator[Hashable]:
     yield from (row.partner_id for row in rows["held"] if row.partner_id)
 
 
-def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> set[UUID]:  # noqa: ANN401
+def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # noqa: ANN401
     """Give the leads of partners that are terminated."""
     gone = [one.recorded.subject for one in events if isinstance(one.event, Terminated)]
     if not gone:
-        return set()
+        return Around()
     query = sql.SQL("SELECT lead_id FROM {} WHERE partner_id = ANY(%s)").format(sql.Identifier(schema, "held"))
     cursor.execute(query, (gone,))
-    return {row[0] for row in cursor}
+    return Around({row[0] for row in cursor})
 
 
 def react(book: Book, _before: Rows, parsed: Parsed) -> Sequence[Envelope]:

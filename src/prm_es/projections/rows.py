@@ -20,8 +20,9 @@ _PAGE: Final = 1000
 
 def load(cursor: Any, model: ReadModel, schema: str, ids: Sequence[UUID]) -> dict[UUID, Rows]:  # noqa: ANN401
     """Give the rows of these aggregates; those without any have empty tables."""
-    found: dict[UUID, dict[str, list[Row]]] = {one: {table.name: [] for table in model.tables} for one in ids}
-    for table in model.tables:
+    own = [table for table in model.tables if not table.derived]
+    found: dict[UUID, dict[str, list[Row]]] = {one: {table.name: [] for table in own} for one in ids}
+    for table in own:
         query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s) ORDER BY {}").format(
             _names(table.columns), sql.Identifier(schema, table.name), sql.Identifier(table.key[0]), _names(table.key)
         )
@@ -46,7 +47,9 @@ def save(cursor: Any, model: ReadModel, schema: str, changes: Changes) -> None: 
 def _difference(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[Any, ...]]]:
     written, gone = [], []
     for before, after in changes.values():
-        old, new = before[table.name], after[table.name]
+        if before is after:
+            continue
+        old, new = table.rows_of(before), table.rows_of(after)
         if old == new:
             continue
         known = {table.key_of(row): row for row in old}
@@ -139,7 +142,7 @@ class Copier:
         """Take one aggregate's rows."""
         empty = self._model.empty()
         for table in self._model.tables:
-            for row in rows[table.name]:
+            for row in table.rows_of(rows):
                 self._buffers[table.name].write("\t".join(map(_copy_text, table.values(row))) + "\n")
                 self._held += 1
         self._sealed += _sealed_changes(self._model, {aggregate_id: (empty, rows)})

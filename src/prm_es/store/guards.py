@@ -48,24 +48,13 @@ class Guards:
 
     def claims(self, customer_keys: Iterable[str]) -> list[Claim]:
         """Give the claims on these customer keys, one for each lead and key."""
-        rows = self._connection.execute(
-            "SELECT customer_key, array_agg(product_line) AS lines, claim_group, lead_id, partner_id,"
-            " lower(during) AS valid_from, upper(during) AS until FROM claims WHERE customer_key = ANY(%s)"
-            " GROUP BY customer_key, claim_group, lead_id, partner_id, during ORDER BY customer_key, lead_id",
-            (list(customer_keys),),
-        )
-        return [
-            Claim(
-                customer_key=row["customer_key"],
-                product_lines=frozenset(row["lines"]) - {EVERY_LINE},
-                claim_group=row["claim_group"],
-                lead_id=row["lead_id"],
-                partner_id=row["partner_id"],
-                valid_from=row["valid_from"],
-                until=row["until"],
-            )
-            for row in rows
-        ]
+        rows = self._connection.execute(f"{_CLAIMS} WHERE customer_key = ANY(%s) {_EACH}", (list(customer_keys),))
+        return [_claim(row) for row in rows]
+
+    def claims_of(self, lead_ids: Iterable[UUID]) -> list[Claim]:
+        """Give the claims that these leads hold, one for each lead and key."""
+        rows = self._connection.execute(f"{_CLAIMS} WHERE lead_id = ANY(%s) {_EACH}", (list(lead_ids),))
+        return [_claim(row) for row in rows]
 
     def registrations(self, partner_ids: Iterable[UUID]) -> list[LiveRegistration]:
         """Give the leads that count against these partners."""
@@ -79,6 +68,13 @@ class Guards:
         rows = self._connection.execute(
             "SELECT * FROM live_registrations WHERE customer_keys && %s::text[] ORDER BY lead_id",
             (list(customer_keys),),
+        )
+        return [_registration(row) for row in rows]
+
+    def registrations_of(self, lead_ids: Iterable[UUID]) -> list[LiveRegistration]:
+        """Give those of these leads that count against their partner."""
+        rows = self._connection.execute(
+            "SELECT * FROM live_registrations WHERE lead_id = ANY(%s) ORDER BY lead_id", (list(lead_ids),)
         )
         return [_registration(row) for row in rows]
 
@@ -231,6 +227,25 @@ _RELEASES: Final = (
     "DELETE FROM undecided_matches WHERE lead_id = ANY(%s)",
     "DELETE FROM incumbencies WHERE opportunity_id = ANY(%s)",
 )
+
+
+_CLAIMS: Final = (
+    "SELECT customer_key, array_agg(product_line) AS lines, claim_group, lead_id, partner_id,"
+    " lower(during) AS valid_from, upper(during) AS until FROM claims"
+)
+_EACH: Final = "GROUP BY customer_key, claim_group, lead_id, partner_id, during ORDER BY customer_key, lead_id"
+
+
+def _claim(row: Mapping[str, Any]) -> Claim:
+    return Claim(
+        customer_key=row["customer_key"],
+        product_lines=frozenset(row["lines"]) - {EVERY_LINE},
+        claim_group=row["claim_group"],
+        lead_id=row["lead_id"],
+        partner_id=row["partner_id"],
+        valid_from=row["valid_from"],
+        until=row["until"],
+    )
 
 
 def _registration(row: Mapping[str, Any]) -> LiveRegistration:

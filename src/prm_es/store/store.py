@@ -328,14 +328,19 @@ class AskedRow:
 class Asking:
     """One transaction of a question about availability: look, answer, log. `now` is the database's."""
 
-    def __init__(self, connection: psycopg.Connection[Any], now: datetime) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], now: datetime, digest_key: bytes) -> None:
         self._connection = connection
+        self._digest_key = digest_key
         self.now = now
         self.guards = Guards(connection)
 
     def streams(self, subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
         """Give all events of these aggregates, in order."""
         return _streams(self._connection, subjects)
+
+    def digest(self, content: bytes) -> bytes:
+        """Give the keyed digest of some bytes."""
+        return keyed_digest(self._digest_key, content)
 
     def answered(self, org: str, since: datetime) -> int:
         """Count the answers that an organisation got since a time; refusals are none."""
@@ -514,7 +519,7 @@ class Store:
             if alone:
                 connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", keys(self._settings.prefix, Lock.ASK))
             now = sole_row(connection, "SELECT clock_timestamp() AS now")["now"]
-            yield Asking(connection, now)
+            yield Asking(connection, now, self._secret(connection))
 
     def head(self) -> int:
         """Give the position of the last event, 0 if there is none."""
