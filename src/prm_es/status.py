@@ -18,6 +18,7 @@ from prm_es.settings import PARTITIONS, Settings
 from prm_es.store.sole import sole_row
 
 POLL_S: Final = 0.1
+ANSWER_MS: Final = 5000  # kafka-python's own patience is half a minute a question
 _OPEN: Final = "SELECT count(*) AS n FROM dead_letter_states WHERE state IN ('open', 'retried')"
 
 
@@ -90,7 +91,11 @@ class Observer:
             self._consumer: Any = None
             if broker:
                 self._consumer = KafkaConsumer(
-                    **settings.kafka_client, group_id=group(settings), enable_auto_commit=False
+                    **settings.kafka_client,
+                    group_id=group(settings),
+                    enable_auto_commit=False,
+                    request_timeout_ms=ANSWER_MS,
+                    bootstrap_timeout_ms=ANSWER_MS,
                 )
         except (psycopg.OperationalError, KafkaError) as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
@@ -106,7 +111,7 @@ class Observer:
         """Let go of both servers."""
         self._connection.close()
         if self._consumer:
-            self._consumer.close()
+            self._consumer.close(timeout_ms=ANSWER_MS)
 
     def status(self, *, counts: bool = True) -> Status:
         """Give the status now; without `counts` those of outcomes and of what is open stay 0, which is cheaper.

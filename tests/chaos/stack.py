@@ -1,11 +1,12 @@
 """What is killed: a real `prm-es up --detach`, and beside it a second handler, publisher and projectors."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -99,8 +100,9 @@ class Extra:
 class Stack:
     """A data folder with everything that runs in it; leaving it leaves nothing behind."""
 
-    def __init__(self, data: Path, mutant: str | None = None) -> None:
+    def __init__(self, data: Path, mutant: str | None = None, servers: Sequence[str] = ()) -> None:
         self.data = data
+        self._servers = servers
         self.marks = data.with_name(f"{data.name}-marks")
         self.extras: dict[str, Extra] = {}
         self._env = environment(mutant, self.marks)
@@ -132,7 +134,7 @@ class Stack:
 
     def up(self) -> None:
         """Start everything; raises RuntimeError if it does not start, or comes back at another address."""
-        self.cli("up", "--detach")
+        self.cli("up", "--detach", *self._servers)
         self.forget()
         found = settings_for(self.data, Settings(data=self.data))
         if self._settings is not None and (found.kafka, found.postgres) != (
@@ -142,13 +144,17 @@ class Stack:
             raise RuntimeError("the servers came back at another address")
         self._settings = found
 
+    def stop_workers(self) -> None:
+        """Stop everything but servers that are not its own, and its connections."""
+        self.forget()
+        self.cli("down")
+
     def down(self) -> None:
         """Stop everything cleanly, the extra workers first."""
         for extra in self.extras.values():
             extra.end()
         self.extras.clear()
-        self.forget()
-        self.cli("down")
+        self.stop_workers()
 
     def start_extras(self) -> None:
         for name, arguments in EXTRAS.items():
@@ -217,6 +223,11 @@ class Stack:
         except (PrmError, psycopg.Error, KafkaError, OSError, AssertionError):
             self.forget()
             return None
+
+    def status_json(self) -> dict[str, Any]:
+        """Give what the command line says of the whole, whatever is away."""
+        told: dict[str, Any] = json.loads(self.cli("status", "--json", check=False).stdout)
+        return told
 
     def forget(self) -> None:
         """Drop the connections: what they lead to has gone."""

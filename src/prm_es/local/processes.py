@@ -65,11 +65,15 @@ class Screen:
             return
         colour = self._colours.setdefault(name, COLOURS[len(self._colours) % len(COLOURS)])
         prefix = Text(f"{name:<11} │ ", style=colour, end="")
-        self.console.print(Text.assemble(prefix, Text.from_ansi(text)), soft_wrap=True)
+        self._print(Text.assemble(prefix, Text.from_ansi(text)))
 
     def say(self, sentence: str) -> None:
         """Show one sentence of the supervisor's own."""
-        self.console.print(Text(sentence, style="bold"), soft_wrap=True)
+        self._print(Text(sentence, style="bold"))
+
+    def _print(self, text: Text) -> None:
+        with suppress(OSError):  # where nothing can be shown, a disk that is full, children are watched all the same
+            self.console.print(text, soft_wrap=True)
 
 
 def next_pause(last: float, lived: float) -> float:

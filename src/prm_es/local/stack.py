@@ -24,6 +24,8 @@ from prm_es.local.postgres import Postgres, end_servers
 from prm_es.local.processes import Child, Screen, Spec, wait_ready
 from prm_es.settings import DB_ROLES, DbRole, Settings
 
+WRITE_AGAIN_S: Final = 2.0
+
 Step = Callable[[Settings], object]
 
 
@@ -140,6 +142,8 @@ class Stack:
             self._set(state="stopping", away={})
             for child in self._in_stopping_order():
                 child.stop(self.hurry)
+            with self._guard:
+                self._record = None
             (self.folder.root / "stack.json").unlink(missing_ok=True)
 
     @property
@@ -301,7 +305,16 @@ class Stack:
             if self._record:
                 children = {child.spec.name: child.record for child in self.children}
                 self._record = self._record.model_copy(update={"children": children})
-                self.folder.write_record(self._record)
+                try:
+                    self.folder.write_record(self._record)
+                except OSError as problem:  # a full disk: whoever watches a child must go on
+                    self._screen.say(f"cannot write {self.folder.root / 'stack.json'}: {problem.strerror}")
+                    self._write_later()
+
+    def _write_later(self) -> None:
+        again = threading.Timer(WRITE_AGAIN_S, self._write)
+        again.daemon = True
+        again.start()
 
 
 def address(dsn: str) -> str:
