@@ -179,12 +179,13 @@ def _fresh_generation(connection: Any, settings: Settings, model: ReadModel) -> 
 
 def _create(cursor: Any, settings: Settings, model: ReadModel, generation: int, status: str) -> None:  # noqa: ANN401
     schema = sql.Identifier(schema_of(settings, model.name, generation))
-    roles = {role: sql.Identifier(settings.db_role(role)) for role in ("projector", "reader", "auditor")}
+    roles = {role: sql.Identifier(settings.db_role(role)) for role in ("projector", "reader", "auditor", "portal")}
     bookkeeping = sql.Identifier(settings.projections_schema)
     cursor.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
-    cursor.execute(sql.SQL(model.table_sql).format(model=schema))
+    cursor.execute(sql.SQL(model.table_sql).format(model=schema, seen=_SEEN))
     for statement in _PERSONAL_AND_GRANTS:
         cursor.execute(sql.SQL(statement).format(model=schema, personal=sql.Identifier(PERSONAL), **roles))
+    _hold_partners_to_their_rows(cursor, model, schema, roles)
     cursor.execute(
         sql.SQL("INSERT INTO {}.generations (name, generation, version, status) VALUES (%s, %s, %s, %s)").format(
             bookkeeping
@@ -198,6 +199,43 @@ def _create(cursor: Any, settings: Settings, model: ReadModel, generation: int, 
         ).format(bookkeeping),
         (model.name, generation, *_places(settings, model)),
     )
+
+
+def _hold_partners_to_their_rows(
+    cursor: Any,  # noqa: ANN401
+    model: ReadModel,
+    schema: sql.Identifier,
+    roles: Mapping[str, sql.Identifier],
+) -> None:
+    """Let everybody see every row but partners' people, and these the rows that the read model says, if it is for them.
+
+    Nothing is granted by default: of a table that says nothing and names no partner, they see no row.
+    """
+    seen = {table.name: table.seen_by_partners for table in model.tables} | {PERSONAL: model.personal_seen}
+    for table, condition in seen.items():
+        names = {"table": sql.SQL("{}.{}").format(schema, sql.Identifier(table)), **roles}
+        for statement in _ROWS_OF_EVERYBODY:
+            cursor.execute(sql.SQL(statement).format(**names))
+        if model.for_partners:
+            own = sql.SQL(condition).format(model=schema, seen=_SEEN)
+            for statement in _ROWS_OF_PARTNERS:
+                cursor.execute(sql.SQL(statement).format(own=own, **names))
+    if model.for_partners:
+        cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, roles["portal"]))
+
+
+# The organisations for which a partner's people act, as the API names them in each transaction. None: no row is seen.
+_SETTING: Final = "nullif(current_setting('prm.orgs', true), '')::uuid[]"
+_SEEN: Final = sql.SQL(f"(SELECT {_SETTING})::uuid[]")
+_VENDOR: Final = sql.SQL(f"(SELECT coalesce(cardinality({_SETTING}), 0) = 0)")
+_ROWS_OF_EVERYBODY: Final = (
+    "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+    "CREATE POLICY everybody ON {table} TO {projector}, {reader}, {auditor} USING (true) WITH CHECK (true)",
+)
+_ROWS_OF_PARTNERS: Final = (
+    "CREATE POLICY own ON {table} FOR SELECT TO {portal} USING ({own})",
+    "GRANT SELECT ON {table} TO {portal}",
+)
 
 
 def _places(settings: Settings, model: ReadModel) -> tuple[list[str], int]:
@@ -380,8 +418,10 @@ def _point_views(cursor: Any, settings: Settings, model: ReadModel, generation: 
         cursor.execute(sql.SQL("DROP VIEW IF EXISTS {}.{}").format(read, sql.Identifier(view)))
     schema = sql.Identifier(schema_of(settings, model.name, generation))
     if model.views:
-        cursor.execute(sql.SQL(model.view_sql).format(model=schema, read=read, tz=sql.Literal(settings.report_tz)))
-    roles = [sql.Identifier(settings.db_role(role)) for role in ("reader", "projector", "auditor")]
+        names = {"model": schema, "read": read, "tz": sql.Literal(settings.report_tz), "seen": _SEEN, "vendor": _VENDOR}
+        cursor.execute(sql.SQL(model.view_sql).format(**names))
+    readers = ("reader", "projector", "auditor", *(("portal",) if model.for_partners else ()))
+    roles = [sql.Identifier(settings.db_role(role)) for role in readers]
     for view in model.views:
         grant = sql.SQL("GRANT SELECT ON {}.{} TO {}")
         cursor.execute(grant.format(read, sql.Identifier(view), sql.SQL(", ").join(roles)))

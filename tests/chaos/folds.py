@@ -787,6 +787,10 @@ class _Reading:
                 "answer": "open",
                 "reason": None,
             }
+        newest = offers.get((event.subject, self._offers[event.subject]))
+        if newest and newest["answer"] == "open":
+            lead = self.leads[event.subject,]
+            newest |= {name: lead[name] for name in ("country", "product_lines", "amount", "currency")}
 
     def _match(self, event: _Event, partner_id: str | None) -> None:
         own = {where[1]: row for where, row in self.matches[event.subject].items()}

@@ -812,6 +812,7 @@ def test_months_are_cut_in_the_report_time_zone(world: World, migrated: Settings
     body = text.partition("CREATE VIEW {read}.partner_performance")[2].partition("AS\n")[2].partition(";\n")[0]
     schema = schema_of(migrated, MODEL.name, live(migrated, MODEL))
     query = body.replace("{tz}", "'America/Sao_Paulo'").replace("{model}", schema).replace("{{}}", "{}")
+    query = query.replace("{vendor}", "true").replace("{seen}", "'{}'")
     with psycopg.connect(migrated.postgres) as connection:
         found = connection.execute(
             f"SELECT month, registered, approved FROM ({query}) one WHERE partner_id = %s ORDER BY 1".encode(), [acme]

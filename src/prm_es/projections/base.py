@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 from prm_es.aggregates.base import Event
 from prm_es.messages import Recorded
@@ -20,6 +20,11 @@ Fold = Callable[[Rows, Recorded, Event], Rows]
 
 PERSONAL = "personal"  # the table of each read model that alone holds personal values in clear
 
+# Which rows a partner's people see, as SQL conditions with {model} and {seen} open: the ids of the organisations for
+# which they act. Whoever has no partner of its own names the row that it belongs to, which is held to the same.
+OWN: Final = "partner_id = ANY ({seen})"
+NONE_OF_IT: Final = "false"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -27,12 +32,16 @@ class Table:
 
     With `derived` its rows are not folded but follow from the aggregate's other rows, and are written without being
     read: they are there to search by.
+
+    `seen` says which rows a partner's people see: those of its own organisations where there is a column partner_id,
+    none where there is not and nothing is said.
     """
 
     row: type
     key: tuple[str, ...]
     sealed: tuple[str, ...] = ()
     derived: Callable[[Rows], tuple[Row, ...]] | None = None
+    seen: str = ""
 
     @cached_property
     def name(self) -> str:
@@ -49,6 +58,11 @@ class Table:
         """Give this table's rows among those of an aggregate."""
         return self.derived(rows) if self.derived else rows[self.name]
 
+    @property
+    def seen_by_partners(self) -> str:
+        """The condition under which a partner's people see a row."""
+        return self.seen or (OWN if "partner_id" in self.columns else NONE_OF_IT)
+
     def key_of(self, row: Row) -> tuple[Any, ...]:
         """Give the values of a row's key."""
         return tuple(getattr(row, name) for name in self.key)
@@ -62,7 +76,8 @@ class Table:
 class ReadModel:
     """A read model; `version` rises when the same log gives other rows or other views.
 
-    `shared_sql` names the files of tables that other read models have as well.
+    `shared_sql` names the files of tables that other read models have as well. `for_partners` tells whether a partner's
+    people may read it at all, of each table what it says; `personal_seen` says it of the personal table.
     """
 
     name: str
@@ -72,6 +87,8 @@ class ReadModel:
     fold: Fold
     views: Sequence[str]
     shared_sql: Sequence[str] = ()
+    for_partners: bool = True
+    personal_seen: str = NONE_OF_IT
 
     @property
     def table_sql(self) -> str:
@@ -81,7 +98,10 @@ class ReadModel:
 
     @property
     def view_sql(self) -> str:
-        """DDL and comments of the views, with {model}, {read} and {tz} open."""
+        """DDL and comments of the views, with {model}, {read}, {tz}, {seen} and {vendor} open.
+
+        `vendor` tells whether one of the vendor's people asks, who may know how a partner stands among others.
+        """
         return files(__package__).joinpath(f"{self.name}.views.sql").read_text(encoding="utf-8")
 
     def empty(self) -> Rows:

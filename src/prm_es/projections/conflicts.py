@@ -777,5 +777,6 @@ MODEL = OrderedModel(
     index=index,
     react=react,
     wanted=wanted,
+    for_partners=False,  # it tells who the rivals are
 )
 _LEADS_ALONE: Final = replace(MODEL, tables=(_LEADS,))

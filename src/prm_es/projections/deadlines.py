@@ -183,11 +183,17 @@ def _opportunity(rows: tuple[Deadline, ...], recorded: Recorded, event: Event) -
             return rows
 
 
+_SEEN: Final = "EXISTS (SELECT FROM {model}.holder h WHERE h.aggregate_id = deadline.aggregate_id)"
+
 MODEL = OrderedModel(
     name="deadlines",
-    version=1,
+    version=2,
     aggregates=("partner", "lead", "opportunity"),
-    tables=(Table(Holder, ("aggregate_id",)), Table(Deadline, ("aggregate_id", "kind", "due_at")), partners.TABLE),
+    tables=(
+        Table(Holder, ("aggregate_id",)),
+        Table(Deadline, ("aggregate_id", "kind", "due_at"), seen=_SEEN),
+        partners.TABLE,
+    ),
     fold=fold,
     views=("deadlines",),
     shared_sql=(partners.SQL,),

@@ -17,7 +17,7 @@ from prm_es.aggregates.lead import FINAL
 from prm_es.frozen import replace
 from prm_es.messages import Recorded
 from prm_es.projections import partners
-from prm_es.projections.base import ReadModel, Rows, Table
+from prm_es.projections.base import NONE_OF_IT, OWN, ReadModel, Rows, Table
 from prm_es.projections.partners import fold_partner, without
 
 
@@ -88,7 +88,10 @@ class Lead:
 
 @dataclass(frozen=True)
 class Offer:
-    """One offer of a captured lead; `answer` is open, accepted, declined, expired, recalled or transferred."""
+    """One offer of a captured lead; `answer` is open, accepted, declined, expired, recalled or transferred.
+
+    What the partner may know of the lead before it opens the offer stands here, as the lead was while the offer stood.
+    """
 
     lead_id: UUID
     number: int
@@ -100,6 +103,10 @@ class Offer:
     answered_at: datetime | None
     answer: str
     reason: str | None
+    country: str | None
+    product_lines: list[str]
+    amount: Decimal | None
+    currency: str | None
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ def _fold_lead(rows: Rows, recorded: Recorded, event: Event) -> Rows:
     return {
         **rows,
         "lead": (after,),
-        "offer": _offers(rows["offer"], before, recorded, event),
+        "offer": _described(_offers(rows["offer"], before, recorded, event), after),
         "lead_match": _matches(rows["lead_match"], after, recorded, event),
     }
 
@@ -482,7 +489,19 @@ def _offer(
         answered_at=None,
         answer="open",
         reason=None,
+        country=None,
+        product_lines=[],
+        amount=None,
+        currency=None,
     )
+
+
+def _described(offers: tuple[Offer, ...], lead: Lead) -> tuple[Offer, ...]:
+    """Give the offers with the open one as its lead is now; who had an earlier one learns nothing new."""
+    return _with_last(offers, **{name: getattr(lead, name) for name in _KNOWN_UNOPENED})
+
+
+_KNOWN_UNOPENED: Final = ("country", "product_lines", "amount", "currency")
 
 
 def _with_last(offers: tuple[Offer, ...], **values: Any) -> tuple[Offer, ...]:  # noqa: ANN401
@@ -542,17 +561,24 @@ def _found(one: LeadMatch, found: m.Match) -> LeadMatch:
     )
 
 
+# Who the customer is, a partner to whom a lead is offered is told once it has opened the offer.
+_SEEN: Final = (
+    f"{OWN} AND (status <> 'offered' OR EXISTS (SELECT FROM {{model}}.offer o"
+    " WHERE o.lead_id = lead.lead_id AND o.answer = 'open' AND o.opened_at IS NOT NULL))"
+)
+
 MODEL = ReadModel(
     name="leads",
-    version=1,
+    version=2,
     aggregates=("partner", "lead"),
     tables=(
-        Table(Lead, ("lead_id",), sealed=("customer",)),
+        Table(Lead, ("lead_id",), sealed=("customer",), seen=_SEEN),
         Table(Offer, ("lead_id", "number")),
-        Table(LeadMatch, ("lead_id", "other_lead_id")),
+        Table(LeadMatch, ("lead_id", "other_lead_id"), seen=NONE_OF_IT),
         partners.TABLE,
     ),
     fold=fold,
     shared_sql=(partners.SQL,),
     views=("leads", "registrations", "protected_customers", "offers"),
+    personal_seen="EXISTS (SELECT FROM {model}.lead l WHERE l.lead_id = personal.aggregate_id)",
 )

@@ -57,16 +57,20 @@ CREATE TABLE {model}.lead (
 CREATE INDEX ON {model}.lead (partner_id);
 
 CREATE TABLE {model}.offer (
-    lead_id     uuid NOT NULL,
-    number      int NOT NULL,
-    partner_id  uuid NOT NULL,
-    strategy    text,
-    offered_at  timestamptz NOT NULL,
-    respond_by  timestamptz NOT NULL,
-    opened_at   timestamptz,
-    answered_at timestamptz,
-    answer      text NOT NULL,
-    reason      text,
+    lead_id       uuid NOT NULL,
+    number        int NOT NULL,
+    partner_id    uuid NOT NULL,
+    strategy      text,
+    offered_at    timestamptz NOT NULL,
+    respond_by    timestamptz NOT NULL,
+    opened_at     timestamptz,
+    answered_at   timestamptz,
+    answer        text NOT NULL,
+    reason        text,
+    country       text,
+    product_lines text[] NOT NULL,
+    amount        numeric,
+    currency      text,
     PRIMARY KEY (lead_id, number)
 ) WITH (fillfactor = 80);
 CREATE INDEX ON {model}.offer (partner_id);

@@ -43,13 +43,13 @@ SELECT
     l.contact_by,
     l.recall_at,
     l.screened_version >= l.identity_version AS screened,
-    NOT l.ended AND EXISTS (
+    CASE WHEN {vendor} THEN NOT l.ended AND EXISTS (
         SELECT FROM {model}.lead_match m
         LEFT JOIN {model}.lead other
             ON other.lead_id = CASE WHEN m.lead_id = l.lead_id THEN m.other_lead_id ELSE m.lead_id END
         WHERE (m.lead_id = l.lead_id OR m.other_lead_id = l.lead_id)
             AND m.strength IS NOT NULL AND m.outcome IS NULL AND NOT coalesce(other.ended, false)
-    ) AS in_conflict,
+    ) END AS in_conflict,
     CASE WHEN l.held_until > now() THEN l.held_until END AS held_until,
     l.decision,
     l.decided_at,
@@ -124,7 +124,7 @@ COMMENT ON COLUMN {read}.leads.respond_by IS 'By when the running offer is to be
 COMMENT ON COLUMN {read}.leads.contact_by IS 'By when the customer is to be contacted for the first time.';
 COMMENT ON COLUMN {read}.leads.recall_at IS 'When the lead is taken from an idle partner.';
 COMMENT ON COLUMN {read}.leads.screened IS 'Whether it was screened for conflicts as it is now.';
-COMMENT ON COLUMN {read}.leads.in_conflict IS 'Whether another lead that has not ended may be the same customer, found by either''s screening, and nobody has decided.';
+COMMENT ON COLUMN {read}.leads.in_conflict IS 'Whether another lead that has not ended may be the same customer, found by either''s screening, and nobody has decided. A partner''s people are not told.';
 COMMENT ON COLUMN {read}.leads.held_until IS 'Until when another lead''s protection held the customer, as it stood at registration; null once past or approved.';
 COMMENT ON COLUMN {read}.leads.decision IS 'approved or rejected; null while undecided.';
 COMMENT ON COLUMN {read}.leads.decided_at IS 'Business time of the decision.';
@@ -275,10 +275,10 @@ SELECT
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
     CASE WHEN o.opened_at IS NOT NULL OR o.answer = 'accepted' THEN CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN customer.value ELSE l.customer END END AS customer,
-    l.country,
-    l.product_lines,
-    l.amount,
-    l.currency,
+    o.country,
+    o.product_lines,
+    o.amount,
+    o.currency,
     o.strategy,
     o.offered_at,
     o.respond_by,
@@ -290,7 +290,7 @@ SELECT
     o.answered_at - o.offered_at AS answered_in,
     o.reason
 FROM {model}.offer o
-JOIN {model}.lead l USING (lead_id)
+LEFT JOIN {model}.lead l USING (lead_id)
 LEFT JOIN {model}.partner p ON p.partner_id = o.partner_id
 LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer';
 
@@ -301,7 +301,7 @@ COMMENT ON COLUMN {read}.offers.partner_id IS 'Partner that it was offered to.';
 COMMENT ON COLUMN {read}.offers.partner IS 'Name of the partner, as it is now.';
 COMMENT ON COLUMN {read}.offers.territory IS 'Territories of the partner, as they are now, separated by commas.';
 COMMENT ON COLUMN {read}.offers.customer IS 'Name of the end customer, once the partner has opened or accepted the offer; null before, or if unknown or forgotten.';
-COMMENT ON COLUMN {read}.offers.country IS 'Country of the customer, ISO 3166 code.';
+COMMENT ON COLUMN {read}.offers.country IS 'Country of the customer, ISO 3166 code; this and what follows as the lead was while the offer stood.';
 COMMENT ON COLUMN {read}.offers.product_lines IS 'Product lines asked for.';
 COMMENT ON COLUMN {read}.offers.amount IS 'Expected amount, in currency.';
 COMMENT ON COLUMN {read}.offers.currency IS 'ISO 4217 code; sums never mix currencies.';

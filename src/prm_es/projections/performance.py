@@ -20,7 +20,7 @@ from prm_es.aggregates.fields import Money
 from prm_es.frozen import replace
 from prm_es.messages import PARTNER_ROLES, Recorded, Role
 from prm_es.projections import partners
-from prm_es.projections.base import ReadModel, Row, Rows, Table
+from prm_es.projections.base import OWN, ReadModel, Row, Rows, Table
 from prm_es.projections.partners import fold_partner
 from prm_es.projections.pipeline import TOUCHES
 
@@ -540,15 +540,20 @@ def _won_customers(deal: Deal) -> tuple[WonCustomer, ...]:
     )
 
 
+_HELD: Final = ("partner_id", "registered_for", "decided_for", "converted_for")
+# What was registered, decided and converted counts for the partner that had the lead then.
+_SEEN: Final = f"({' OR '.join(OWN.replace('partner_id', name) for name in _HELD)})"
+_OF_DEAL: Final = "EXISTS (SELECT FROM {model}.deal d WHERE d.opportunity_id = won_customer.opportunity_id)"
+
 MODEL = ReadModel(
     name="performance",
-    version=1,
+    version=2,
     aggregates=("partner", "lead", "opportunity"),
     tables=(
-        Table(Lead, ("lead_id",)),
+        Table(Lead, ("lead_id",), seen=_SEEN),
         Table(Offer, ("lead_id", "number")),
         Table(Deal, ("opportunity_id",)),
-        Table(WonCustomer, ("opportunity_id", "customer_key")),
+        Table(WonCustomer, ("opportunity_id", "customer_key"), seen=_OF_DEAL),
         Table(Act, ("aggregate_id", "partner_id")),
         Table(Activity, ("aggregate_id", "partner_id", "happened_on")),
         Table(Goal, ("partner_id", "goal_id")),

@@ -69,6 +69,19 @@ CREATE TABLE {model}.won_customer (
 );
 CREATE INDEX ON {model}.won_customer (customer_key, won_on, position);
 
+-- Whether a deal's customer had been won before, by whomever: so much, of a deal of its own, a partner is told.
+CREATE FUNCTION {model}.won_before(deal uuid) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
+RETURN EXISTS (
+    SELECT FROM {model}.deal own
+    JOIN {model}.won_customer mine USING (opportunity_id)
+    WHERE own.opportunity_id = deal AND own.partner_id = ANY ({seen}) AND (mine.won_on, mine.position) > (
+        SELECT earlier.won_on, earlier.position FROM {model}.won_customer earlier
+        WHERE earlier.customer_key = mine.customer_key
+        ORDER BY earlier.won_on, earlier.position
+        LIMIT 1
+    )
+);
+
 CREATE TABLE {model}.act (
     aggregate_id uuid NOT NULL,
     partner_id   uuid NOT NULL,

@@ -70,7 +70,7 @@ CROSS JOIN LATERAL (
             WHERE d.partner_id = g.partner_id AND d.status = 'won' AND d.closed_on BETWEEN g.first_on AND g.last_on
                 AND (g.product_line IS NULL OR g.product_line = ANY (d.product_lines))
                 AND d.customer_keys <> '{{}}'
-                AND (
+                AND CASE WHEN {vendor} THEN (
                     SELECT true FROM {model}.won_customer mine
                     WHERE mine.opportunity_id = d.opportunity_id AND (mine.won_on, mine.position) > (
                         SELECT earlier.won_on, earlier.position FROM {model}.won_customer earlier
@@ -80,6 +80,7 @@ CROSS JOIN LATERAL (
                     )
                     LIMIT 1
                 ) IS NULL -- not NOT EXISTS, which reads all of won_customer for each goal
+                ELSE NOT {model}.won_before(d.opportunity_id) END
         )
         WHEN 'activities' THEN (
             SELECT coalesce(sum(a.activities), 0)::numeric FROM {model}.activity a
@@ -275,7 +276,9 @@ CROSS JOIN LATERAL (
     SELECT least(1, greatest(0, (today.day - f.month + 1)::numeric
         / extract(day FROM f.month::timestamp + interval '1 month' - interval '1 day'))) AS share
 ) elapsed
-LEFT JOIN {model}.partner p USING (partner_id);
+LEFT JOIN {model}.partner p USING (partner_id)
+-- A lead that was handed on has facts of others too.
+WHERE {vendor} OR f.partner_id = ANY ({seen});
 
 COMMENT ON VIEW {read}.partner_performance IS 'Each partner''s work by month and currency. Everything counts in exactly one row, so that counts and amounts can be summed over rows: in that of the currency of the amount of its lead or deal, as it is now; the row whose currency is null collects what has no amount. Rates are of the row: over several rows divide the sums. Months are cut in the report time zone. The open pipeline is as at now only: see partner_scorecard.';
 COMMENT ON COLUMN {read}.partner_performance.partner_id IS 'The partner that had the lead or deal when it happened: who registered, who was decided upon, who converted, who was of record at closing. A later transfer changes nothing here.';
@@ -371,7 +374,7 @@ SELECT
     CASE WHEN goals.currency = money.currency THEN goals.gap END AS gap,
     CASE WHEN goals.currency = money.currency THEN goals.coverage END AS coverage,
     coalesce(goals.goals, '[]') AS goals,
-    ranks.place AS won_rank
+    CASE WHEN {vendor} THEN ranks.place END AS won_rank
 FROM {model}.partner p
 CROSS JOIN days
 LEFT JOIN (
@@ -503,4 +506,4 @@ COMMENT ON COLUMN {read}.partner_scorecard.pace_percent IS '100 x goal_actual / 
 COMMENT ON COLUMN {read}.partner_scorecard.gap IS 'goal - goal_actual; negative once it is exceeded.';
 COMMENT ON COLUMN {read}.partner_scorecard.coverage IS 'Amount of the open deals expected to close in the period / gap. Null once the goal is reached.';
 COMMENT ON COLUMN {read}.partner_scorecard.goals IS 'All goals that run today, of every metric, as a JSON array with target, actual, attainment_percent, pace_percent and gap.';
-COMMENT ON COLUMN {read}.partner_scorecard.won_rank IS 'Place by won_amount_12_months among all partners with a deal won in this currency, 1 the highest; equals share a place.';
+COMMENT ON COLUMN {read}.partner_scorecard.won_rank IS 'Place by won_amount_12_months among all partners with a deal won in this currency, 1 the highest; equals share a place. A partner''s people are not told.';

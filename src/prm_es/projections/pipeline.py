@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Final
 from uuid import UUID
 
 from prm_es.aggregates import opportunity as o
@@ -296,16 +297,19 @@ def _direction(before: str, after: str) -> str:
     return "forward" if _ORDER.index(after) > _ORDER.index(before) else "back"
 
 
+_OF_OPPORTUNITY: Final = "EXISTS (SELECT FROM {{model}}.opportunity o WHERE o.opportunity_id = {})"
+
 MODEL = ReadModel(
     name="pipeline",
-    version=2,
+    version=3,
     aggregates=("partner", "opportunity"),
     tables=(
         Table(Opportunity, ("opportunity_id",), sealed=("customer", "next_action")),
-        Table(StageVisit, ("opportunity_id", "number")),
+        Table(StageVisit, ("opportunity_id", "number"), seen=_OF_OPPORTUNITY.format("stage_visit.opportunity_id")),
         partners.TABLE,
     ),
     fold=fold,
     shared_sql=(partners.SQL,),
     views=("funnel", "pipeline", "opportunities", "partners"),
+    personal_seen=_OF_OPPORTUNITY.format("personal.aggregate_id"),
 )

@@ -102,4 +102,5 @@ MODEL = OrderedModel(
     related=related,
     index=index,
     react=react,
+    for_partners=False,
 )
