@@ -1,13 +1,19 @@
 """The command handler: command topics in, one commit a batch, results and dead letters out, then the offsets."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from time import time_ns
 from typing import Any, Final
 
 import structlog
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.errors import (
+    CommitFailedError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    RebalanceInProgressError,
+)
 from kafka.structs import OffsetAndMetadata
 
 from prm_es import metrics, tracing
@@ -32,25 +38,66 @@ def work(settings: Settings, stop: Event) -> None:
     with Store(settings) as store:
         consumer = _consumer(settings)
         producer = _producer(settings)
+        answering = _Answering(settings, consumer, producer)
         memory = Memory()
         try:
             while not stop.is_set():
-                LIVE.progressed("waiting for commands")
-                records = _poll(consumer)
-                if records:
-                    began = time_ns()
-                    with metrics.work("handle").batch(len(records)):
-                        LIVE.doing("deciding a batch")
-                        answers = dispatch(store, records, memory)
-                        LIVE.doing("sending the answers")
-                        _produce(settings, producer, answers)
-                        LIVE.doing("committing the offsets")
-                        consumer.commit(_next_offsets(records))
-                    tracing.handled(answers, began)
-                    log.debug("commands.handled", records=len(records))
+                if not answering.under_way:
+                    LIVE.progressed("waiting for commands")
+                records = _poll(consumer, 0 if answering.under_way else IDLE_MS)
+                if not records:
+                    answering.settle()
+                    continue
+                began = time_ns()
+                with metrics.work("handle").batch(len(records)):
+                    LIVE.doing("deciding a batch")
+                    answers = dispatch(store, records, memory)
+                    answering.settle()
+                    answering.begin(records, answers)
+                tracing.handled(answers, began)
+                log.debug("commands.handled", records=len(records))
+            answering.settle()
         finally:
+            answering.close()
             producer.close(timeout=5)
             consumer.close()
+
+
+class _Answering:
+    """Sends the answers of one batch while the next is decided; its offsets are committed once all are sent."""
+
+    def __init__(self, settings: Settings, consumer: Any, producer: Any) -> None:  # noqa: ANN401
+        self._settings, self._consumer, self._producer = settings, consumer, producer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
+        self._under_way: tuple[Future[None], dict[Any, Any]] | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Tell whether a batch is not settled yet."""
+        return self._under_way is not None
+
+    def begin(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
+        """Send the answers to these records."""
+        sent = self._thread.submit(_produce, self._settings, self._producer, answers)
+        self._under_way = sent, _next_offsets(records)
+
+    def settle(self) -> None:
+        """Wait until all is sent, and commit; raises KafkaError."""
+        if self._under_way is not None:
+            (sent, offsets), self._under_way = self._under_way, None
+            LIVE.doing("sending the answers")
+            sent.result()
+            LIVE.doing("committing the offsets")
+            try:
+                self._consumer.commit(offsets)
+            except (CommitFailedError, RebalanceInProgressError) as error:
+                # whoever has the partitions then is given these records again, and answers them as before
+                log.info("commands.offsets_not_committed", reason=type(error).__name__)
+            LIVE.progressed("waiting for commands")
+
+    def close(self) -> None:
+        """End the thread; whatever is under way is not acknowledged."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 def group(settings: Settings) -> str:
@@ -82,9 +129,9 @@ def _producer(settings: Settings) -> Any:  # noqa: ANN401
     )
 
 
-def _poll(consumer: Any) -> list[Record]:  # noqa: ANN401
+def _poll(consumer: Any, timeout_ms: int) -> list[Record]:  # noqa: ANN401
     try:
-        polled = consumer.poll(timeout_ms=IDLE_MS)
+        polled = consumer.poll(timeout_ms=timeout_ms)
     except NoOffsetForPartitionError:
         new = [partition for partition in consumer.assignment() if consumer.committed(partition) is None]
         if new:  # after a rebalance, none may be

@@ -10,7 +10,7 @@ mode.loop.use("uvloop")  # before faust is imported; a quarter less CPU a messag
 
 import asyncio  # noqa: E402
 import os  # noqa: E402
-from collections.abc import Coroutine, Generator, Sequence  # noqa: E402
+from collections.abc import AsyncIterator, Coroutine, Generator, Sequence  # noqa: E402
 from concurrent.futures import ThreadPoolExecutor  # noqa: E402
 from contextlib import suppress  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -41,7 +41,8 @@ from prm_es.settings import PARTITIONS, SESSION_S, Settings  # noqa: E402
 
 log = structlog.get_logger()
 
-BATCH: Final = 500
+BATCH: Final = 100  # bundles
+BUNDLE: Final = 20  # records
 WITHIN_S: Final = 0.05
 IDLE_CHECK_S: Final = 2.0
 STOP_S: Final = 5.0
@@ -77,9 +78,30 @@ class _Begun:
 
 
 class _Consumer(driver.Consumer):
-    """Faust counts the record after a transaction marker as part of the gap; its committed offsets then stall."""
+    """Gives Faust the messages of a partition in bundles, and mends how it counts gaps.
+
+    Most of Faust's time goes into handing on one message: it gets the last of a bundle, which carries the others. An
+    offset left out counts as done only once a later one was acknowledged, and what was fetched is acknowledged in
+    order: so a bundle's offsets are committed with its last one.
+    """
+
+    async def getmany(self, timeout: float) -> AsyncIterator[Any]:  # noqa: ASYNC109
+        fetched: dict[Any, list[Any]] = {}
+        async for place, message in super().getmany(timeout):
+            fetched.setdefault(place, []).append(message)
+        for place, messages in fetched.items():
+            for start in range(0, len(messages), BUNDLE):
+                bundle = messages[start : start + BUNDLE]
+                last = bundle[-1]
+                if not self.flow_active or last.generation_id != self.app.consumer_generation_id:
+                    return  # the partitions are being shared out anew: they are fetched again from what is committed
+                if self._read_offset[place] == 0:  # which Faust takes for none, and would wait for the next for ever
+                    await self._add_gap(place, 1, last.offset)
+                last.bundle = bundle
+                yield place, last
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:  # noqa: ANN401
+        """Leave out the end: Faust counts the record after a transaction marker as part of the gap, and stalls."""
         await super()._add_gap(tp, offset_from, offset_to - 1)
 
     async def wait_first(self, *waited: Any, **named: Any) -> Any:  # noqa: ANN401
@@ -178,7 +200,8 @@ def _follow(
 
     async def project(stream: Any) -> None:  # noqa: ANN401
         async for events in stream.noack_take(BATCH, within=WITHIN_S):
-            await hosted.in_thread("applying a batch", hosted.apply, events)
+            messages = [message for event in events for message in event.message.bundle]
+            await hosted.in_thread("applying a batch", hosted.apply, messages)
             for event in events:
                 event.ack()
 
@@ -235,8 +258,8 @@ class _Hosted:
 
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def apply(self, events: Sequence[Any]) -> None:
-        items = [self._item(event) for event in events]
+    def apply(self, messages: Sequence[Any]) -> None:
+        items = [self._item(message) for message in messages]
         for model, projector, topics in zip(self._models, self._projectors, self._aggregates, strict=True):
             if own := [item for item in items if item.place[0] in topics]:
                 began = time_ns()
@@ -265,10 +288,9 @@ class _Hosted:
     def _ask_topic_ids(self) -> dict[str, str]:
         return {name: one for projector in self._projectors for name, one in projector.topic_ids().items()}
 
-    def _item(self, event: Any) -> Item:  # noqa: ANN401
-        message = event.message
+    def _item(self, message: Any) -> Item:  # noqa: ANN401
         try:
-            published = read_event(message.headers, event.value)
+            published = read_event(message.headers, message.value)
         except (KeyError, ValueError) as error:
             place = f"topic {message.topic} partition {message.partition} offset {message.offset}"
             raise ForeignHistory(f"{place} holds a record that no publisher wrote: {REPAIR}") from error

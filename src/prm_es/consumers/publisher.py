@@ -169,7 +169,7 @@ def _publish(
         if monotonic() - looked > TOPICS_S:
             _check_topics(settings, progress)
             looked = monotonic()
-        rows = connection.execute(_NEXT, (cursor, BATCH)).fetchall()
+        rows = connection.execute(_NEXT, (cursor, BATCH), binary=True).fetchall()
         if not rows:
             _wait(connection)
             continue

@@ -15,7 +15,7 @@ import structlog
 from kafka.errors import KafkaError
 
 from prm_es import logs, presence, tracing
-from prm_es.consumers import watch
+from prm_es.consumers import compiled_records, watch
 from prm_es.errors import PrmError, Unavailable, Usage
 from prm_es.liveness import LIVE
 from prm_es.settings import Settings
@@ -86,6 +86,7 @@ def run(worker: str, settings: Settings, work: Callable[[Settings, Event], None]
     """
     logs.configure(worker, level=settings.log_level, form=settings.log_format)
     gc.set_threshold(_GARBAGE_THRESHOLD)
+    compiled_records.use()
     stop = stop_on_signals()
     log.info("worker.started", prefix=settings.prefix)
     tracing.start(worker)

@@ -211,19 +211,23 @@ class OrderedProjector:
         after = self._lock_checkpoint(cursor, generation)
         if self._parked(cursor, generation):
             return Advanced(after, 0, parked=True)
-        cursor.execute(_LOG, (after, upto if upto is not None else _END, limit))
-        events = [event_of(row) for row in cursor]
-        if not events:
+        cursor.execute(_HEAD)
+        ((head,),) = cursor.fetchall()
+        end = min(head, after + limit, head if upto is None else upto)  # positions have no gaps
+        if end <= after:
             return Advanced(after, 0)
+        cursor.execute(_LOG, (after, end, [f"prm.{aggregate}.%" for aggregate in self._model.aggregates]))
+        events = [event_of(row) for row in cursor]
         try:
-            reached = self._fold(cursor, generation, events)
+            self._fold(cursor, generation, events, end)
         except _Poison as poison:
             events = [event for event in events if event.position < poison.poisoned.position]
             if not events:
                 park(cursor, self._settings, self._model, generation, [(poison.poisoned, poison.reason)])
                 return Advanced(after, 0, parked=True)
-            reached = self._fold(cursor, generation, events)
-        return Advanced(reached, len(events), imported=any(map(_of_the_past, events)))
+            end = events[-1].position
+            self._fold(cursor, generation, events, end)
+        return Advanced(end, end - after, imported=any(map(_of_the_past, events)))
 
     def release(self) -> None:
         """Let the event be tried again behind which the model waits: a newer program may be able to take it."""
@@ -257,25 +261,22 @@ class OrderedProjector:
         cursor.execute(query.format(self._bookkeeping), (self._model.name, generation))
         return cursor.fetchone() is not None
 
-    def _fold(self, cursor: Any, generation: int, events: Sequence[Recorded]) -> int:  # noqa: ANN401
-        """Fold, write, send; gives the position reached, to which the checkpoint has moved."""
+    def _fold(self, cursor: Any, generation: int, events: Sequence[Recorded], end: int) -> None:  # noqa: ANN401
+        """Fold and write what the log holds up to `end` for this model, move the checkpoint there, and send."""
         schema = schema_of(self._settings, self._model.name, generation)
         skipped = discarded(cursor, self._model)
-        mine = (event for event in events if event.aggregate in self._model.aggregates)
-        parsed = _parse([event for event in mine if event.position not in skipped])
+        parsed = _parse([event for event in events if event.position not in skipped])
         around = self._model.related(cursor, schema, parsed)
         ids = {one.recorded.subject for one in parsed} | around.ids
         before = tables.load(cursor, self._model, schema, sorted(ids))
         book, commands = fold_in_order(self._model, Book(self._model.index, before, around.crowded), parsed)
         changes = {one: (before.get(one, self._model.empty()), after) for one, after in book.items()}
         tables.save(cursor, self._model, schema, changes)
-        reached = events[-1].position
         query = sql.SQL("UPDATE {}.checkpoints SET position = %s WHERE name = %s AND generation = %s")
-        cursor.execute(query.format(self._bookkeeping), (reached, self._model.name, generation))
+        cursor.execute(query.format(self._bookkeeping), (end, self._model.name, generation))
         if commands and self._pinned is None:
             store_id = store_id_of(cursor)
             self._send([of_history(command, store_id) for command in commands])
-        return reached
 
 
 _PAST: Final = timedelta(hours=1)
@@ -285,10 +286,10 @@ def _of_the_past(event: Recorded) -> bool:
     return event.actor.role is Role.INTEGRATION and event.at < event.recorded_at - _PAST
 
 
-_END: Final = 2**62
-_LOG = (
+_HEAD: Final = "SELECT last_position FROM commits ORDER BY number DESC LIMIT 1"
+_LOG: Final = (
     "SELECT notification_id, originator_id, originator_version, topic, state FROM events"
-    " WHERE notification_id > %s AND notification_id <= %s ORDER BY notification_id LIMIT %s"
+    " WHERE notification_id > %s AND notification_id <= %s AND topic LIKE ANY(%s) ORDER BY notification_id"
 )
 
 
