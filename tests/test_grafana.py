@@ -29,7 +29,7 @@ from prm_es.consumers.commands import group
 from prm_es.consumers.watch import Watch
 from prm_es.install import install
 from prm_es.liveness import Liveness
-from prm_es.local.postgres import _program
+from prm_es.local.postgres import program
 from prm_es.projections.registry import READ_MODELS
 from prm_es.settings import Settings
 from prm_es.upstream.demo import scenario
@@ -80,7 +80,7 @@ def let_in(settings: Settings, password: str) -> None:
     own = {"PRM_PREFIX": settings.prefix, "READER_PASSWORD": password}
     assert {*own, "PGHOST", "PGUSER", "PGDATABASE", "PGPASSWORD"} == set(SERVICES["reader"]["environment"])
     argv = [*SERVICES["reader"]["command"][:-1], f"--file={ROOT / 'reader.sql'}"]
-    subprocess.run([_program(argv[0]), *argv[1:]], env=os.environ | environment | own, check=True)
+    subprocess.run([program(argv[0]), *argv[1:]], env=os.environ | environment | own, check=True)
 
 
 def expanded(connection: psycopg.Connection[Any], dashboard: dict[str, Any], query: str, *, one: bool = False) -> str:

@@ -257,6 +257,8 @@ def _status_lines(found: Any) -> Iterator[str]:  # noqa: ANN401
     yield f"store        {found.store_id}, position {found.head}, last commit {utc_text(found.recorded_at)}"
     yield f"commands     {found.accepted} accepted, {found.refused} refused, {unanswered} unanswered"
     yield f"published    position {found.published}, {found.unpublished} events behind"
+    if found.foreign:
+        yield f"topics       another history: {found.foreign}"
     for model in found.read_models:
         parked = f", {model.parked} events parked from position {model.parked_from} on" if model.parked else ""
         yield (
@@ -1195,6 +1197,87 @@ def repair_topics(
     done = renew(settings)
     again = f"; read models made anew: {', '.join(done.rebuilt)}" if done.rebuilt else ""
     typer.echo(f"the store is {done.store_id} from now on, and its publisher fills the topics{again}", err=True)
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A new file, or a folder to put one in.")],
+    data: DataOption = None,
+) -> None:
+    """Back the store up into one file, while everything runs. Keep it safe: it holds the keys of personal data.
+
+    Example: prm-es backup backups/
+    """
+    from prm_es.backup.dump import back_up  # noqa: PLC0415
+    from prm_es.backup.servers import postgres  # noqa: PLC0415
+    from prm_es.upstream.progress import counter  # noqa: PLC0415
+
+    logs.configure("backup", level="warning", quiet=True)
+    with postgres(_settings(data)) as settings, counter("rows") as progress:
+        done = back_up(settings, target, progress)
+    typer.echo(str(done.file))
+    typer.echo(
+        f"{done.size:,} bytes: the log up to position {done.position}, commit {done.commits} of"
+        f" {utc_text(done.recorded_at)}, digest {done.digest.hex()}",
+        err=True,
+    )
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What backup wrote.", exists=True, dir_okay=False)],
+    data: DataOption = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of a store that holds commits.")
+    ] = False,
+) -> None:
+    """Restore a backup, check it whole, and make the read models from it. No worker may run.
+
+    What was there is dropped at the end, and is back again if anything goes wrong before. Afterwards: prm-es
+    repair-topics.
+
+    Example: prm-es restore backups/prm-20260630T120000Z.backup --replace
+    """
+    from prm_es.backup.restore import restore as put_back  # noqa: PLC0415
+    from prm_es.backup.servers import postgres  # noqa: PLC0415
+    from prm_es.upstream.progress import steps  # noqa: PLC0415
+
+    logs.configure("restore", level="warning", quiet=True)
+    with postgres(_settings(data)) as settings, steps() as on_step:
+        done = put_back(settings, file, replace=replace, on_step=on_step)
+    found = done.verified
+    typer.echo(
+        f"verified up to position {found.position}, commit {found.commits}, digest {found.digest.hex()}", err=True
+    )
+    if done.forgotten is None:
+        typer.echo("what was forgotten since the backup can be read again: forget it anew", err=True)
+    elif done.forgotten:
+        typer.echo(f"{done.forgotten} keys that were destroyed since the backup are destroyed again", err=True)
+    typer.echo(
+        f"the store is {done.store_id} from now on; topics that hold what it was before are filled anew by"
+        " `prm-es repair-topics`; commands sent since the backup must be sent again",
+        err=True,
+    )
+
+
+@app.command()
+def verify(data: DataOption = None) -> None:
+    """Check that the log is as it was written: every commit's digest, each linked to the one before.
+
+    Exits with 1 if it is not, and names the first commit that differs.
+
+    Example: prm-es verify
+    """
+    from prm_es.audit.verify import verify as check_log  # noqa: PLC0415
+    from prm_es.upstream.progress import counter  # noqa: PLC0415
+
+    settings = _connected(data)
+    with counter("commits") as progress:
+        found = check_log(settings, progress)
+    if found.fault:
+        typer.echo(found.fault)
+        raise typer.Exit(DIFFERS)
+    typer.echo(f"{found.commits} commits, {found.position} events: as they were written, digest {found.digest.hex()}")
 
 
 @app.command()

@@ -96,13 +96,22 @@ def ahead(settings: Settings) -> list[ReadModel]:
     return [model for name, model in READ_MODELS.items() if reached.get(name, 0) > head]
 
 
-def rebuild(settings: Settings, model: ReadModel, progress: Progress = lambda _done, _total: None) -> Rebuilt:
-    """Build the read model anew and swap it in; raises AlreadyRunning while another rebuild runs."""
+def rebuild(
+    settings: Settings,
+    model: ReadModel,
+    progress: Progress = lambda _done, _total: None,
+    *,
+    upto: int | None = None,
+) -> Rebuilt:
+    """Build the read model anew and swap it in; raises AlreadyRunning while another rebuild runs.
+
+    An ordered one up to a position at the most, if one is given: from there on its worker asks again.
+    """
     started = time.monotonic()
     with _owner(settings) as connection, _exclusive(connection, settings):
         generation = _fresh_generation(connection, settings, model)
-        events, reached = _fill(connection, settings, model, generation, progress)
-        _swap(connection, settings, model, generation, reached)
+        events, reached = _fill(connection, settings, model, generation, progress, upto)
+        _swap(connection, settings, model, generation, reached, upto)
         log.info("rebuild.swapped", model=model.name, generation=generation, events=events)
         return Rebuilt(generation, events, time.monotonic() - started, {})
 
@@ -128,6 +137,25 @@ def compare(
         finally:
             _drop(connection, settings, model, generation)
         return Rebuilt(generation, events, time.monotonic() - started, differs, rows, shown)
+
+
+def ask_again(settings: Settings) -> None:
+    """Let the ordered read models ask again for what followed from the log's last day; their rows are made anew.
+
+    What was asked may have been answered after the backup only that a store was restored from, and lost with that.
+    """
+    with _owner(settings) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(_A_DAY_AGO)
+        ((position,),) = cursor.fetchall()
+    for model in READ_MODELS.values():
+        if isinstance(model, OrderedModel):
+            rebuild(settings, model, upto=position)
+
+
+_A_DAY_AGO: Final = (
+    "SELECT max(last_position) FROM commits WHERE number = 0"
+    " OR recorded_at < (SELECT max(recorded_at) FROM commits) - interval '1 day'"
+)
 
 
 @contextmanager
@@ -266,6 +294,7 @@ def _fill(
     model: ReadModel,
     generation: int,
     progress: Progress,
+    upto: int | None = None,
 ) -> tuple[int, int]:
     """Fold the log as it stands, aggregate by aggregate, and COPY the rows; then catch up until close to its end.
 
@@ -273,7 +302,7 @@ def _fill(
     Gives the number of events folded and the position reached.
     """
     if isinstance(model, OrderedModel):
-        return _fill_in_order(connection, settings, model, generation, progress)
+        return _fill_in_order(connection, settings, model, generation, progress, upto)
     with connection, connection.cursor() as cursor:
         head = _head(cursor)
         done = _copy_all(connection, cursor, settings, model, generation, head, progress)
@@ -291,10 +320,12 @@ def _fill_in_order(
     model: OrderedModel,
     generation: int,
     progress: Progress,
+    upto: int | None,
 ) -> tuple[int, int]:
     with connection, connection.cursor() as cursor:
         live = _live(cursor, settings, model)
         head = _lowest(cursor, settings, model, live) if live is not None else 0
+        head = head if upto is None else min(head, upto)
     projector = OrderedProjector(settings, model, generation=generation)
     try:
         done = 0
@@ -390,14 +421,22 @@ def _hold_workers(cursor: Any, settings: Settings, model: ReadModel) -> int:  # 
     return int(cursor.fetchone()[0])
 
 
-def _swap(connection: Any, settings: Settings, model: ReadModel, generation: int, reached: int) -> None:  # noqa: ANN401
+def _swap(
+    connection: Any,  # noqa: ANN401
+    settings: Settings,
+    model: ReadModel,
+    generation: int,
+    reached: int,
+    upto: int | None = None,
+) -> None:
     """Point the views at the new rows. A swap waits 50 ms for slow readers, then lets others pass and tries again."""
     for _attempt in range(SWAP_TRIES):
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute("SELECT set_config('lock_timeout', %s, true)", (f"{SWAP_LOCK_MS}ms",))
                 old = _hold_workers(cursor, settings, model)
-                _finish(cursor, settings, model, generation, reached)
+                if upto is None or not isinstance(model, OrderedModel):
+                    _finish(cursor, settings, model, generation, reached)
                 _point_views(cursor, settings, model, generation)
                 query = sql.SQL("UPDATE {}.generations SET status = %s WHERE name = %s AND generation = %s").format(
                     sql.Identifier(settings.projections_schema)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ from psycopg import sql
 from psycopg.rows import namedtuple_row
 
 from prm_es.consumers.commands import group
-from prm_es.errors import Unavailable
+from prm_es.consumers.tails import verify
+from prm_es.errors import ForeignHistory, Unavailable
 from prm_es.settings import PARTITIONS, Settings
 from prm_es.store.sole import sole_row
 
@@ -45,7 +46,8 @@ class ModelStatus:
 class Status:
     """Positions of the whole installation. Of all `dead_letters` of commands, `open_dead_letters` wait for somebody.
 
-    `unanswered` is None if the broker was not asked.
+    `unanswered` is None if the broker was not asked. `foreign` says what the events topics hold that is not of this
+    store's history, None if nothing, or if it was not asked.
     """
 
     store_id: str
@@ -59,6 +61,7 @@ class Status:
     dead_letters: int
     open_dead_letters: int
     read_models: Sequence[ModelStatus]
+    foreign: str | None = None
 
     @property
     def settled(self) -> bool:
@@ -116,16 +119,24 @@ class Observer:
     def status(self, *, counts: bool = True) -> Status:
         """Give the status now; without `counts` those of outcomes and of what is open stay 0, which is cheaper.
 
-        Raises Unavailable.
+        Then the events topics are not looked at either. Raises Unavailable.
         """
         try:
             unanswered = (
                 self._unanswered() if self._consumer else None
             )  # first: what is answered afterwards is then counted below
+            foreign = self._foreign() if self._consumer and counts else None
             with self._connection.transaction():
-                return self._from_database(unanswered, counts=counts)
+                return replace(self._from_database(unanswered, counts=counts), foreign=foreign)
         except (psycopg.OperationalError, KafkaError) as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+    def _foreign(self) -> str | None:
+        try:
+            verify(self._settings, self._settings.event_topics, "auditor")
+        except ForeignHistory as foreign:
+            return str(foreign)
+        return None
 
     def _unanswered(self) -> int:
         ends = self._consumer.end_offsets(self._partitions)

@@ -285,24 +285,31 @@ def test_a_lost_connection_is_unavailable_and_the_next_batch_gets_another(store:
 
 
 @pytest.mark.parametrize(
-    ("change", "undo"),
+    ("change", "undo", "said"),
     [
-        ("INSERT INTO schema_migrations VALUES (9999)", "DELETE FROM schema_migrations WHERE number = 9999"),
+        (
+            "INSERT INTO schema_migrations VALUES (9999)",
+            "DELETE FROM schema_migrations WHERE number = 9999",
+            "migration 9999, which this older program does not know",
+        ),
         (
             "DELETE FROM schema_migrations WHERE number = (SELECT max(number) FROM schema_migrations)",
             f"INSERT INTO schema_migrations VALUES ({max(known())})",
+            "run `prm-es migrate`",
         ),
     ],
     ids=["newer", "older"],
 )
 @pytest.mark.parametrize("role", ["writer", "auditor", "projector"])
-def test_a_worker_does_not_start_on_another_schema(filled: Settings, change: str, undo: str, role: DbRole) -> None:
+def test_a_worker_does_not_start_on_another_schema(
+    filled: Settings, change: str, undo: str, said: str, role: DbRole
+) -> None:
     with psycopg.connect(filled.dsn("owner"), options=f"-c search_path={filled.store_schema}") as owner:
         owner.execute("RESET ROLE")
         owner.execute(change.encode())
         owner.commit()
         try:
-            with pytest.raises(SchemaMismatch, match="prm-es migrate"):
+            with pytest.raises(SchemaMismatch, match=said):
                 Store(filled, role)
         finally:
             owner.execute(undo.encode())

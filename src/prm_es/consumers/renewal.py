@@ -79,11 +79,12 @@ def renew(settings: Settings) -> Renewed:
         before = str(sole_row(connection, "SELECT store_id FROM store_info").store_id)
         for store_id in {before, *(one.store_id for one in held(settings) if _is_id(one.store_id))}:
             _fence(settings, store_id)
-        now = begin(settings)
+        now = begin(settings, "repaired")
         _empty(settings)
     made_anew = rebuild.ahead(settings)
     for model in made_anew:
         rebuild.rebuild(settings, model)
+    rebuild.ask_again(settings)
     log.info("topics.renewed", before=before, now=now)
     return Renewed(now, [model.name for model in made_anew])
 

@@ -9,7 +9,7 @@ from psycopg.rows import namedtuple_row
 
 from prm_es.errors import ForeignHistory
 from prm_es.messages import split_state
-from prm_es.settings import PARTITIONS, Settings
+from prm_es.settings import PARTITIONS, DbRole, Settings
 from prm_es.store.sole import sole_row
 
 DIGITS: Final = 19  # of a position, which is a bigint
@@ -24,12 +24,12 @@ def partitions_of(topics: Sequence[str]) -> list[Any]:
     return [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
 
 
-def verify(settings: Settings, topics: Sequence[str]) -> None:
+def verify(settings: Settings, topics: Sequence[str], role: DbRole = "projector") -> None:
     """Raise ForeignHistory unless each partition's last record is the event that this store holds at its position.
 
     An event's recorded time and content are compared too: where they agree, so does all that came before.
     """
-    with psycopg.connect(settings.dsn("projector"), autocommit=True, row_factory=namedtuple_row) as connection:
+    with psycopg.connect(settings.dsn(role), autocommit=True, row_factory=namedtuple_row) as connection:
         store_id = str(sole_row(connection, "SELECT store_id FROM store_info").store_id)
         last, _ends = tails(settings, partitions_of(topics))
         for record in last.values():

@@ -13,13 +13,18 @@ def running(data: Path) -> StackRecord | None:
     return record if record and record.supervisor.find() else None
 
 
+def names_postgres(settings: Settings) -> bool:
+    """Tell whether settings name a PostgreSQL."""
+    return any(getattr(settings, name) for name in ("postgres", *(f"postgres_{role}" for role in DB_ROLES)))
+
+
 def settings_for(data: Path, base: Settings) -> Settings:
     """Fill in the servers of a running stack where `base` names none; raises Unavailable if nothing runs.
 
     What the environment or a flag has set is kept. The migrating role is left to the superuser's string, so that
     `prm-es migrate` can make roles.
     """
-    named = any(getattr(base, name) for name in ("postgres", *(f"postgres_{role}" for role in DB_ROLES)))
+    named = names_postgres(base)
     if base.kafka and named:
         return base
     record = running(data)

@@ -364,6 +364,8 @@ def workers(settings: Settings, pause: Callable[[float], None] = time.sleep) -> 
     except (PrmError, psycopg.Error, KafkaError) as problem:
         yield fail("workers", f"how far they are cannot be told: {problem}")
         return
+    if last.foreign:
+        yield fail("history", last.foreign)
     yield _behind("handle", "commands unanswered", first.unanswered or 0, last.unanswered or 0)
     yield _behind("publish", "events unpublished", first.unpublished, last.unpublished)
     for then, now in zip(first.read_models, last.read_models, strict=False):

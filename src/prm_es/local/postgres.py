@@ -67,7 +67,7 @@ class Postgres:
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Spec(
             name=self.name,
-            argv=[_program("postgres"), "-D", str(self._folder), *flags],
+            argv=[program("postgres"), "-D", str(self._folder), *flags],
             env=_environment(),
             cwd=self._folder,
             user=self._user,
@@ -108,7 +108,7 @@ class Postgres:
             # The builtin locale sorts by code point, as C does, and still knows upper and lower case beyond ASCII.
             locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8"]
             auth = [f"--username={SUPERUSER}", f"--pwfile={words}", "--auth=scram-sha-256"]
-            done = _run([_program("initdb"), "-D", str(fresh), *locale, *auth], self._user, fresh)
+            done = _run([program("initdb"), "-D", str(fresh), *locale, *auth], self._user, fresh)
             if done.returncode:
                 raise Unavailable(f"PostgreSQL's initdb failed:\n{done.stdout}{done.stderr}")
             fresh.rename(self._folder)
@@ -123,7 +123,7 @@ class Postgres:
 
 def server_version() -> str:
     """Run the package's server for its version; raises Unavailable, or OSError or SubprocessError if it cannot run."""
-    argv = [_program("postgres"), "--version"]
+    argv = [program("postgres"), "--version"]
     done = subprocess.run(argv, env=_environment(), capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
     return done.stdout.strip()
 
@@ -150,7 +150,8 @@ def _home() -> Path:
     return Path(found.origin).parent / "pginstall"
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """Give the path of one of the package's programs; raises Unavailable if there is none for this machine."""
     return str(_home() / "bin" / name)
 
 
@@ -218,7 +219,7 @@ def _open_ancestors(path: Path) -> None:
 
 def _ensure_runnable(user: str, cwd: Path) -> None:
     """Open the wheel's files to the other user where an installation was made for its owner alone."""
-    probe = [_program("initdb"), "--version"]
+    probe = [program("initdb"), "--version"]
     with suppress(OSError):
         if _run(probe, user, cwd).returncode == 0:
             return

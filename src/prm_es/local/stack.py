@@ -100,7 +100,9 @@ class Stack:
         topics: Step,
         workers: Sequence[Worker] = WORKERS,
         screen: Screen | None = None,
+        kafka: bool = True,
     ) -> None:
+        """Describe it; with `kafka` false no broker is started."""
         self.folder = Folder.at(settings.data)
         self.hurry = threading.Event()
         self.children: list[Child] = []
@@ -108,6 +110,7 @@ class Stack:
         self._steps = (migrate, topics)
         self._workers = workers
         self._screen = screen or Screen(echo=False)
+        self._with_kafka = kafka
         self._guard = threading.Lock()
         self._open = ExitStack()
         self._record: StackRecord | None = None
@@ -174,6 +177,7 @@ class Stack:
 
     def _start_servers(self) -> Settings:
         self._postgres, kafka = own_servers(self.folder, self._given)
+        kafka = kafka if self._with_kafka else None
         jobs: list[Callable[[], None]] = [self._start_postgres] if self._postgres else []
         if kafka:
             jobs.append(partial(self._start_kafka, kafka))

@@ -14,10 +14,12 @@ from prm_es import metrics
 from prm_es.messages import RESERVED, Envelope, utc_text
 from prm_es.projections.deadlines import MODEL, RECALL
 from prm_es.projections.ordered import OrderedProjector, ask, of_history
-from prm_es.projections.runner import schema_of, store_id_of
+from prm_es.projections.runner import schema_of
 from prm_es.settings import Settings
+from prm_es.store.history import histories
 
 AT_ONCE: Final = 500
+SET_POSITION: Final = 3  # the column of _DUE
 
 
 class Due:
@@ -42,8 +44,8 @@ class Due:
             cursor.execute(sql.SQL(_FORGET).format(**names))
             if not rows:
                 return 0
-            store_id = store_id_of(cursor)
-            commands = [of_history(_command(row), store_id) for row in rows]
+            known = histories(cursor)
+            commands = [of_history(_command(row), known, row[SET_POSITION]) for row in rows]
             send(commands)
             metrics.retried("deadline", sum(attempt > 1 for *_rest, attempt in rows))
             noted = [(*row, command.id) for row, command in zip(rows, commands, strict=True)]

@@ -22,8 +22,9 @@ from prm_es.errors import TooOld
 from prm_es.messages import RESERVED, VENDOR, Actor, Envelope, Recorded, Role
 from prm_es.projections import rows as tables
 from prm_es.projections.base import ReadModel, Rows
-from prm_es.projections.runner import discarded, event_of, live_generation, park, refuse_ahead, schema_of, store_id_of
+from prm_es.projections.runner import discarded, event_of, live_generation, park, refuse_ahead, schema_of
 from prm_es.settings import DbRole, Settings
+from prm_es.store.history import Histories, histories, mark
 
 log = structlog.get_logger()
 
@@ -154,13 +155,13 @@ def ask(
     )
 
 
-def of_history(command: Envelope, store_id: str) -> Envelope:
-    """Give the command an id that no other history of the store uses.
+def of_history(command: Envelope, histories: Histories, position: int) -> Envelope:
+    """Give the command, which follows from a position, an id that no other history of the store uses.
 
-    Keys follow from positions, and after a restore other events get the same ones: an answer that was given to what the
-    lost history asked must not be taken for the answer to this one.
+    After a restore other events get the positions that were lost: an answer that was given to what the lost history
+    asked must not be taken for the answer to this one.
     """
-    return replace(command, id=f"{command.id}@{store_id.partition('-')[0]}")
+    return replace(command, id=command.id + mark(histories, position))
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,14 +270,14 @@ class OrderedProjector:
         around = self._model.related(cursor, schema, parsed)
         ids = {one.recorded.subject for one in parsed} | around.ids
         before = tables.load(cursor, self._model, schema, sorted(ids))
-        book, commands = fold_in_order(self._model, Book(self._model.index, before, around.crowded), parsed)
+        book = Book(self._model.index, before, around.crowded)
+        book, commands = fold_in_order(self._model, book, parsed, histories(cursor))
         changes = {one: (before.get(one, self._model.empty()), after) for one, after in book.items()}
         tables.save(cursor, self._model, schema, changes)
         query = sql.SQL("UPDATE {}.checkpoints SET position = %s WHERE name = %s AND generation = %s")
         cursor.execute(query.format(self._bookkeeping), (end, self._model.name, generation))
         if commands and self._pinned is None:
-            store_id = store_id_of(cursor)
-            self._send([of_history(command, store_id) for command in commands])
+            self._send(commands)
 
 
 _PAST: Final = timedelta(hours=1)
@@ -305,7 +306,9 @@ def _parse(events: Sequence[Recorded]) -> list[Parsed]:
     return parsed
 
 
-def fold_in_order(model: OrderedModel, book: Book, events: Sequence[Parsed]) -> tuple[Book, list[Envelope]]:
+def fold_in_order(
+    model: OrderedModel, book: Book, events: Sequence[Parsed], histories: Histories = ()
+) -> tuple[Book, list[Envelope]]:
     """Fold events in the order of their positions; gives the book after them and what is to be asked."""
     commands: list[Envelope] = []
     for parsed in events:
@@ -313,7 +316,8 @@ def fold_in_order(model: OrderedModel, book: Book, events: Sequence[Parsed]) -> 
         try:
             own = book.get(subject) or model.empty()
             book[subject] = model.fold(own, parsed.recorded, parsed.event)
-            commands += model.react(book, own, parsed)
+            asked = model.react(book, own, parsed)
+            commands += [of_history(command, histories, parsed.recorded.position) for command in asked]
         except Exception as error:
             reason = f"{type(error).__name__}: the fold could not take it"
             raise _Poison(parsed.recorded, reason) from error

@@ -12,6 +12,8 @@ from prm_es.errors import SchemaMismatch
 from prm_es.settings import DB_ROLES, Settings
 from prm_es.store.locks import Lock, keys
 
+ASIDE: Final = "_replaced"  # the suffix of the schemas that a restore sets aside
+
 
 def known() -> Mapping[int, LiteralString]:
     """Give the migrations of this program: number and SQL text."""
@@ -63,14 +65,24 @@ def check(connection: psycopg.Connection[Any], settings: Settings) -> None:
         done = _applied(connection, settings)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         done = set()
-    if done != set(known()):
+    migrations = known()
+    _refuse_newer(done, migrations)
+    if done != set(migrations):
         raise SchemaMismatch(
-            f"the database is at migration {max(done, default=0)}, this program needs {max(known())}:"
+            f"the database is at migration {max(done, default=0)}, this program needs {max(migrations)}:"
             " run `prm-es migrate`"
         )
+    if _interrupted(connection, settings):
+        raise SchemaMismatch("a restore was interrupted and what was there lies aside: run `prm-es restore` again")
 
 
-def _prepare(connection: psycopg.Connection[Any], settings: Settings) -> None:
+def _interrupted(connection: psycopg.Connection[Any], settings: Settings) -> bool:
+    query = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+    return connection.execute(query, (f"{settings.store_schema}{ASIDE}",)).fetchone() is not None
+
+
+def make_roles(connection: psycopg.Connection[Any], settings: Settings) -> None:
+    """Make the database roles that are missing; the user must be able to."""
     for role in DB_ROLES:
         name = settings.db_role(role)
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone():
@@ -79,6 +91,10 @@ def _prepare(connection: psycopg.Connection[Any], settings: Settings) -> None:
     database = connection.info.dbname
     grant = sql.SQL("GRANT CREATE ON DATABASE {} TO {}")  # a rebuild makes schemas
     connection.execute(grant.format(sql.Identifier(database), sql.Identifier(settings.db_role("owner"))))
+
+
+def _prepare(connection: psycopg.Connection[Any], settings: Settings) -> None:
+    make_roles(connection, settings)
     for statement in _BOOKKEEPING:
         connection.execute(sql.SQL(statement).format(**names(settings)))
 
@@ -102,4 +118,7 @@ def _applied(connection: psycopg.Connection[Any], settings: Settings) -> set[int
 
 def _refuse_newer(done: set[int], migrations: Mapping[int, LiteralString]) -> None:
     if strange := done - set(migrations):
-        raise SchemaMismatch(f"the database has migration {max(strange)}, which this older program does not know")
+        raise SchemaMismatch(
+            f"the database has migration {max(strange)}, which this older program does not know: run the version that"
+            " made it, or restore a backup from before"
+        )
