@@ -47,7 +47,7 @@ loc: setup ## lines of code by package
 	@for d in src/prm_es src/prm_es/*/ tests bench; do \
 		printf '%6d %s\n' $$(find $$d $$( [ $$d = src/prm_es ] && echo -maxdepth 1 ) \( -name '*.py' -o -name '*.sql' \) -exec cat {} + | wc -l) $$d; done
 
-COMPILE = $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --extra otel pyproject.toml
+COMPILE = $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --extra otel --extra parquet pyproject.toml
 
 lock: ## write requirements.lock anew from pyproject.toml, and requirements.image.lock, which has no embedded servers
 	$(BIN)/pip install -q uv

@@ -22,9 +22,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from prm_es import cli, logs
+from prm_es.api.show import SHOWN
 from prm_es.install import install
 from prm_es.messages import Actor, Envelope, Role, aggregate_id, structured_command
-from prm_es.projections.queries import SHOWN
 from prm_es.projections.registry import ORDERED, READ_MODELS
 from prm_es.settings import Settings
 from prm_es.store.store import Store
@@ -363,7 +363,7 @@ CHANGES = [
     "SELECT * FROM {store}.keys",
     "SELECT * FROM {store}.events",
     "SELECT * FROM {store}.store_info",
-    "SELECT * FROM {projections}.checkpoints",
+    "SELECT * FROM {projections}.dead_letters",
     "TABLE {store}.commands",
     "COPY (SELECT 1) TO '/tmp/prm-es-copied'",
     "COPY (SELECT 1) TO PROGRAM 'true'",

@@ -694,7 +694,7 @@ def show(
 
     Example: prm-es show opportunities --stage qualified --sort -amount --format csv
     """
-    from prm_es.projections.queries import SHOWN, Filters  # noqa: PLC0415
+    from prm_es.api.show import SHOWN, Filters  # noqa: PLC0415
 
     if what not in SHOWN:
         raise Usage(f"there is no {what} to show; there are: {', '.join(SHOWN)}")

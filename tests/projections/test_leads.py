@@ -16,12 +16,12 @@ from prm_es.aggregates import lead_messages as m
 from prm_es.aggregates import partner as p
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.fields import Customer, Money
+from prm_es.api import show
+from prm_es.api.show import SHOWN, Filters
 from prm_es.errors import Usage
 from prm_es.install import install
-from prm_es.projections import queries
 from prm_es.projections.base import Rows
 from prm_es.projections.leads import MODEL, Lead, LeadMatch, Offer, fold
-from prm_es.projections.queries import SHOWN, Filters
 from prm_es.settings import Settings
 from tests.aggregates.cases import ACME, BETA, KEY, LEAD, RIVAL
 from tests.projections.generations import contents, live
@@ -586,7 +586,7 @@ def test_a_period_is_that_of_what_the_view_is_about(world: World) -> None:
 
 
 def test_what_is_due_first_is_on_top_and_any_column_sorts(world: World) -> None:
-    answer = queries.leads(world.settings, Filters(limit=3))
+    answer = show.leads(world.settings, Filters(limit=3))
     place = answer.columns.index("next_deadline_at")
     assert [row[place] for row in answer.rows] == [world.at(hours) for hours in (-740, -80, -28)]
     for what in ("leads", "registrations", "protected-customers", "offers"):

@@ -23,11 +23,11 @@ from prm_es.aggregates import partner as p
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.catalogue import wire_type
 from prm_es.aggregates.fields import Money
+from prm_es.api.show import Filters, goals, performance, scorecard
 from prm_es.errors import Usage
 from prm_es.install import install
 from prm_es.messages import Actor, Role, stored_state
 from prm_es.projections.performance import MODEL, days_of
-from prm_es.projections.queries import Filters, goals, performance, scorecard
 from prm_es.projections.runner import Projector, schema_of
 from prm_es.settings import Settings
 from prm_es.store.store import NewEvent, Store, Writes
@@ -956,7 +956,7 @@ def test_the_command_lines_questions_filter_and_sort(world: World) -> None:
         (performance, Filters(sort="luck")),
         (performance, Filters(stage="won")),
         (scorecard, Filters(period="2025")),
-        (goals, Filters(territory="South")),
+        (goals, Filters(stage="won")),
     ):
         with pytest.raises(Usage):
             ask(settings, wrong)

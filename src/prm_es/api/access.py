@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import BaseRoute
 
 from prm_es.aggregates.permissions import ASK_AVAILABILITY, ROLES
+from prm_es.api.lists import LISTS
 from prm_es.api.principal import Principal, principal
 from prm_es.api.problems import Problem
 from prm_es.messages import PARTNER_ROLES, Role
@@ -39,6 +40,16 @@ ACCESS: Final[Mapping[str, frozenset[Role]]] = {
     "POST /commands": SENDERS,
     "GET /commands/{id}": SENDERS,
     "POST /logout": EVERYBODY,
+    **{f"GET /api/{name}": EVERYBODY for name in LISTS},
+    "GET /api/conflicts": VENDOR,
+    "GET /api/opportunities/{opportunity_id}": EVERYBODY,
+    "GET /api/opportunities/{opportunity_id}/timeline": EVERYBODY,
+    "GET /api/leads/{lead_id}": EVERYBODY,
+    "GET /api/leads/{lead_id}/timeline": EVERYBODY,
+    "GET /api/partners/{partner_id}": EVERYBODY,
+    "GET /api/pipeline": EVERYBODY,
+    "GET /api/funnel": EVERYBODY,
+    "GET /api/live": EVERYBODY,
 }
 
 # Asked by who is not known yet, or the same for everybody.

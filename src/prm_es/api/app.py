@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 
-from prm_es.api import basics, commands, headers, login, problems
+from prm_es.api import basics, commands, headers, login, problems, queries
 from prm_es.api.access import unlisted
 from prm_es.api.principal import SESSION_S
 from prm_es.api.services import Services
@@ -20,7 +20,7 @@ from prm_es.settings import Settings
 log = structlog.get_logger()
 
 COOKIE: Final = "prm_session"
-_PARTS: Final = (basics, commands, login)
+_PARTS: Final = (basics, commands, queries, login)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -7,6 +7,8 @@ from authlib.integrations.starlette_client import OAuth
 from fastapi import FastAPI
 
 from prm_es.api.database import Database
+from prm_es.api.freshness import Freshness
+from prm_es.api.live import Hub
 from prm_es.api.rates import Limiter
 from prm_es.api.sending import Door
 from prm_es.api.tokens import DISCOVERY, Tokens
@@ -22,12 +24,15 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = Database(settings)
+        self.freshness = Freshness(settings)
+        self.hub = Hub(self.freshness)
         self.tokens = Tokens(settings)
         self.limiter = Limiter(settings.api_rate, settings.api_failures)
         self.door = Door(settings)
         self.browser = _browser(settings)
         self._lock = Lock()
         self._store: Store | None = None
+        self._history: Store | None = None
         self._observer: Observer | None = None
 
     def store(self) -> Store:
@@ -36,6 +41,13 @@ class Services:
             if self._store is None:
                 self._store = Store(self.settings, "writer", pool_size=4)
             return self._store
+
+    def history(self) -> Store:
+        """Give the store, open for reading what happened; raises Unavailable or OperationalError."""
+        with self._lock:
+            if self._history is None:
+                self._history = Store(self.settings, "auditor", pool_size=4)
+            return self._history
 
     def status(self) -> Status:
         """Say how far everything is, one question at a time; raises Unavailable."""
@@ -52,11 +64,13 @@ class Services:
     def close(self) -> None:
         """Let go of every connection."""
         self.database.close()
+        self.freshness.close()
         self.tokens.close()
         self.door.close()
         with self._lock:
-            if self._store is not None:
-                self._store.close()
+            for store in (self._store, self._history):
+                if store is not None:
+                    store.close()
             if self._observer is not None:
                 self._observer.close()
 

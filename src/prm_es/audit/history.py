@@ -41,14 +41,15 @@ def _entry(event: Recorded, keys: Mapping[UUID, bytes]) -> Entry:
     if event.actor.on_behalf_of:
         actor = f"{event.actor.on_behalf_of}, imported by {event.actor.id}"
     name = event.type.split(".")[2].replace("_", " ")
-    details = "; ".join(_words("", opened(orjson.loads(event.data), keys)))
+    details = "; ".join(words("", opened(orjson.loads(event.data), keys)))
     return Entry(event.position, event.version, event.at, event.recorded_at, actor, name, details)
 
 
 _HIDDEN = frozenset({"policy_version", "person_id", "tax_keys", "closed_at", "imported_at", "rejected_at", "kind"})
 
 
-def _words(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401
+def words(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401
+    """Give an event's data in words, part by part; what was forgotten reads (forgotten)."""
     label = name.replace("_", " ")
     match value:
         case {"amount": str(amount), "currency": str(currency), **rest} if not rest:
@@ -56,10 +57,10 @@ def _words(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401
         case dict():
             for inner, part in value.items():
                 if inner not in _HIDDEN:
-                    yield from _words(f"{name}.{inner}" if name else inner, part)
+                    yield from words(f"{name}.{inner}" if name else inner, part)
         case list():
             if value:
-                parts = [", ".join(_words("", one)) if isinstance(one, dict) else str(one) for one in value]
+                parts = [", ".join(words("", one)) if isinstance(one, dict) else str(one) for one in value]
                 yield f"{label} {', '.join(parts)}"
         case None:
             yield f"{label} (forgotten)"
