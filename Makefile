@@ -8,7 +8,7 @@ ROUNDS ?= 20
 MUTANT ?=
 INPUTS ?= 1000000
 
-.PHONY: demo test lint check-main bench chaos fuzz setup lock schemas dashboards picture loc
+.PHONY: demo test lint check-main bench chaos fuzz setup lock schemas catalogues dashboards picture loc
 
 demo: setup ## a generated scenario through the whole path, a summary of it, and deadlines at work
 	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
@@ -39,6 +39,9 @@ schemas: setup ## write schemas/ anew
 
 dashboards: setup ## write grafana/dashboards/ anew
 	$(BIN)/python grafana/dashboards.py
+
+catalogues: setup ## bring the texts of the pages in other languages up to date with the sources
+	$(BIN)/python -m tests.api.catalogues
 
 picture: setup ## write docs/picture.svg anew
 	$(BIN)/python docs/picture.py

@@ -50,6 +50,35 @@ ACCESS: Final[Mapping[str, frozenset[Role]]] = {
     "GET /api/pipeline": EVERYBODY,
     "GET /api/funnel": EVERYBODY,
     "GET /api/live": EVERYBODY,
+    # The pages.
+    **dict.fromkeys(
+        (
+            "GET /",
+            "GET /pipeline",
+            "GET /opportunities",
+            "GET /opportunities/{opportunity_id}",
+            "GET /leads",
+            "GET /leads/{lead_id}",
+            "GET /registrations",
+            "GET /offers",
+            "GET /protected-customers",
+            "POST /protected-customers",
+            "POST /protected-customers/free",
+            "GET /partners/{partner_id}",
+            "GET /goals",
+            "GET /deadlines",
+            "GET /requests",
+            "GET /keys",
+            "POST /preferences",
+            "POST /views/{name}",
+            "POST /views/{name}/remove",
+        ),
+        EVERYBODY,
+    ),
+    **dict.fromkeys(("GET /conflicts", "GET /partners", "GET /scorecards"), VENDOR),
+    **dict.fromkeys(("GET /do/{command}/{subject}", "POST /do/{command}/{subject}"), SENDERS),
+    **dict.fromkeys(("GET /register", "POST /register", "POST /register/free"), ROLES["lead.register"]),
+    "POST /conflicts/resolve": ROLES["lead.resolve_match"] - {Role.SYSTEM},
 }
 
 # Asked by who is not known yet, or the same for everybody.

@@ -13,6 +13,7 @@ from starlette.middleware.sessions import SessionMiddleware
 
 from prm_es.api import basics, commands, headers, login, problems, queries
 from prm_es.api.access import unlisted
+from prm_es.api.pages import mount
 from prm_es.api.principal import SESSION_S
 from prm_es.api.services import Services
 from prm_es.settings import Settings
@@ -20,7 +21,7 @@ from prm_es.settings import Settings
 log = structlog.get_logger()
 
 COOKIE: Final = "prm_session"
-_PARTS: Final = (basics, commands, queries, login)
+_PARTS: Final = (basics, commands, queries, login, mount)
 
 
 def create_app(settings: Settings) -> FastAPI:
