@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 it ran and something was refused or differs, 2 wrong usage
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
@@ -183,16 +184,18 @@ def status(
         with Observer(settings, broker=KAFKA not in gone) as observer:
             found = observer.status()
     told = healths(record) if record else {}
+    room = shutil.disk_usage(settings.data).free if record else None
     servers = {name: _server(at, gone.get(name), record and record.away.get(name)) for name, at in _servers(settings)}
     if as_json:
         stack = json.loads(record.model_dump_json()) if record else None
         addresses = {"kafka": settings.kafka, "postgres": _address(settings)}
         if record and record.api:
             addresses["api"] = record.api
-        shown = {"addresses": addresses, "servers": servers, "stack": stack, "health": told}
+        shown = {"addresses": addresses, "servers": servers, "stack": stack, "health": told, "disk_free": room}
         typer.echo(json.dumps({**shown, **(found.as_json() if found else {"settled": False})}, indent=1))
     else:
-        for line in (*_stack_lines(record, told), *_server_lines(servers), *(_status_lines(found) if found else ())):
+        lines = (*_stack_lines(record, told), *_room_lines(room), *_server_lines(servers))
+        for line in (*lines, *(_status_lines(found) if found else ())):
             typer.echo(line)
     if gone:
         raise typer.Exit(UNAVAILABLE)
@@ -224,6 +227,7 @@ def _server_lines(servers: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 QUIET_S = 5.0  # whoever has finished nothing for so long is worth a word
+LITTLE_ROOM = 100_000_000
 
 
 def _stack_lines(record: Any, told: dict[str, Any]) -> Iterator[str]:  # noqa: ANN401
@@ -239,6 +243,11 @@ def _stack_lines(record: Any, told: dict[str, Any]) -> Iterator[str]:  # noqa: A
         yield f"  {name:<11}{process}{since}{_doing(name, told)}{restarts}{watch}"
     if record.api:
         yield f"pages        {record.api}"
+
+
+def _room_lines(free: int | None) -> Iterator[str]:
+    if free is not None and free < LITTLE_ROOM:
+        yield f"disk         {free / 1_000_000:.0f} MB free in the data folder: make room"
 
 
 def _doing(name: str, told: dict[str, Any]) -> str:
