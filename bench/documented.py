@@ -83,13 +83,13 @@ def _topics(aggregate: str) -> tuple[str, ...]:
 class WireMapper(Mapper[UUID]):
     """Stores what the product stores."""
 
-    def to_stored_event(self, domain_event: Any) -> StoredEvent:  # noqa: ANN401
+    def to_stored_event(self, domain_event: Any) -> StoredEvent:
         event, data = domain_event.event, domain_event.event.model_dump_json(exclude_none=True).encode()
         state = stored_state(domain_event.at, datetime.now(UTC), domain_event.cause, data)
         wire = catalogue.wire_type(event)
         return StoredEvent(domain_event.originator_id, domain_event.originator_version, wire, state)
 
-    def to_domain_event(self, stored_event: StoredEvent) -> Any:  # noqa: ANN401
+    def to_domain_event(self, stored_event: StoredEvent) -> Any:
         subject = UUID(str(stored_event.originator_id))
         row = recorded(0, subject, stored_event.originator_version, stored_event.topic, stored_event.state)
         return _HAPPENED[row.aggregate](subject, row.version, row.at, catalogue.parse_event(row.type, row.data))
@@ -157,7 +157,7 @@ class Channel(Application[UUID]):
             return Loaded(subject, 0, aggregate.initial)
         return found
 
-    def _facts(self, change: _Change, subject: UUID, needs: Any) -> Facts:  # noqa: ANN401
+    def _facts(self, change: _Change, subject: UUID, needs: Any) -> Facts:
         policy = in_force((), change.at)
         wanted = catalogue.AGGREGATES["opportunity"]
         return Facts(
@@ -212,11 +212,11 @@ class View(PostgresTrackingRecorder):
 
     tables: tuple[LiteralString, ...] = ()
 
-    def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, datastore: PostgresDatastore, **kwargs: Any) -> None:
         super().__init__(datastore, **kwargs)
         self.sql_create_statements += [SQL("CREATE TABLE IF NOT EXISTS {}").format(SQL(one)) for one in self.tables]
 
-    def write(self, tracking: Tracking, statement: Any, values: Mapping[str, object]) -> None:  # noqa: ANN401
+    def write(self, tracking: Tracking, statement: Any, values: Mapping[str, object]) -> None:
         with self.datastore.transaction(commit=True) as cursor:
             self._insert_tracking(cursor, tracking)
             cursor.execute(statement, values, prepare=True)
@@ -264,7 +264,7 @@ class Deals(Projection[DealsView]):
     topics = _topics("opportunity") + _topics("lead")
 
     @singledispatchmethod
-    def process_event(self, _event: Any, _tracking: Tracking) -> None:  # noqa: ANN401
+    def process_event(self, _event: Any, _tracking: Tracking) -> None:
         raise NotImplementedError
 
     @process_event.register
@@ -319,7 +319,7 @@ def _columns(event: Event) -> dict[str, object]:
             return {}
 
 
-def _money(money: Any) -> dict[str, object]:  # noqa: ANN401
+def _money(money: Any) -> dict[str, object]:
     return {"amount": money.amount if money else None, "currency": money.currency if money else None}
 
 
@@ -339,7 +339,7 @@ class Partners(Projection[PartnersView]):
     topics = _topics("partner")
 
     @singledispatchmethod
-    def process_event(self, _event: Any, _tracking: Tracking) -> None:  # noqa: ANN401
+    def process_event(self, _event: Any, _tracking: Tracking) -> None:
         raise NotImplementedError
 
     @process_event.register
@@ -375,7 +375,7 @@ class Sums(Projection[SumsView]):
     topics = _topics("opportunity")
 
     @singledispatchmethod
-    def process_event(self, _event: Any, _tracking: Tracking) -> None:  # noqa: ANN401
+    def process_event(self, _event: Any, _tracking: Tracking) -> None:
         raise NotImplementedError
 
     @process_event.register
@@ -484,7 +484,7 @@ class Installation:
         sums = "SELECT coalesce(sum(won), 0), coalesce(sum(won_amount), 0) FROM partner_sums"
         return found + ([] if self._row(won) == self._row(sums) else ["the sums by partner differ"])
 
-    def _row(self, query: Any, values: tuple[object, ...] | None = None) -> tuple[Any, ...]:  # noqa: ANN401
+    def _row(self, query: Any, values: tuple[object, ...] | None = None) -> tuple[Any, ...]:
         row = self.connection.execute(query, values).fetchone()
         assert row is not None
         return tuple(row)

@@ -273,7 +273,7 @@ def recall(settings: Settings, schema: str, number: int) -> tuple[float, int]:
     return hits / len(found), len(found)
 
 
-def shared(cursor: Any, schema: str, one: conflicts.Lead, other: conflicts.Lead) -> bool:  # noqa: ANN401
+def shared(cursor: Any, schema: str, one: conflicts.Lead, other: conflicts.Lead) -> bool:
     book = conflicts.around(cursor, schema, one)
     return any(found.lead_id == other.lead_id for found in conflicts.candidates(book, one))
 

@@ -502,6 +502,55 @@ def demo(
     raise typer.Exit(run_demo(settings, seed, until, keep=keep))
 
 
+# Matching
+
+match_app = typer.Typer(
+    help="How customers are recognised under other spellings: score labelled pairs, fit the weights to them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(match_app, name="match")
+PairsFile = Annotated[
+    Path, typer.Argument(metavar="PAIRS", help="Pairs of records, a line each as JSON: left, right, label.")
+]
+WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Weights as YAML; without it those shipped.")]
+
+
+@match_app.command("score")
+def match_score(file: PairsFile, weights: WeightsOption = None, form: FormatOption = Format.TABLE) -> None:
+    """Score pairs, say why, and how well the scores agree with the labels; needs no server.
+
+    Example: prm-es match score pairs.jsonl --format csv
+    """
+    from prm_es import fitting  # noqa: PLC0415
+
+    given = fitting.known(fitting.pairs_in(file))
+    scored = fitting.scored(given, fitting.weights_in(weights))
+    write(fitting.COLUMNS, (one.row for one in scored), form)
+    for line in fitting.summary(scored):
+        _console.print(line, soft_wrap=True)
+
+
+@match_app.command("fit")
+def match_fit(
+    file: PairsFile,
+    out: Annotated[Path, typer.Option("--out", help="Where to write the weights, as YAML.")],
+    version: Annotated[int, typer.Option(min=1, help="The version that they are given.")] = 1,
+) -> None:
+    """Fit the weights to labelled pairs; what is written goes under `matching` of a policy. Needs the extra `fit`.
+
+    Example: prm-es match fit pairs.jsonl --out weights.yaml --version 2
+    """
+    from prm_es import fitting  # noqa: PLC0415
+
+    given = fitting.known(fitting.labelled(fitting.pairs_in(file)))
+    found = fitting.fit(given, version)
+    out.write_text(fitting.as_yaml(found), encoding="utf-8")
+    for line in fitting.summary(fitting.scored(given, found)):
+        _console.print(line, soft_wrap=True)
+    typer.echo(f"{out}: weights version {found.version}, fitted to {len(given.pairs)} pairs")
+
+
 # Policies
 
 policies_app = typer.Typer(

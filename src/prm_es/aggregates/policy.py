@@ -32,6 +32,8 @@ from prm_es.aggregates.fields import (
 )
 from prm_es.aggregates.working_time import Calendar, Zone
 from prm_es.errors import Usage
+from prm_es.matching import weights
+from prm_es.matching.weights import Weights
 from prm_es.messages import NAMESPACE
 
 STREAM = uuid5(NAMESPACE, "policy")
@@ -145,6 +147,7 @@ class Policy(_Part):
     opportunity: OpportunityNumbers
     lead: LeadNumbers = LeadNumbers()
     named_accounts: Annotated[tuple[NamedAccount, ...], Field(max_length=10_000)] = ()
+    matching: Weights = Field(default_factory=weights.default)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

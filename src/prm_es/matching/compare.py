@@ -94,9 +94,17 @@ def score_of(found: Evidence, weights: Weights) -> float:
 def _strength(score: float, found: Evidence, weights: Weights) -> Strength:
     if score >= weights.probable:
         return Strength.PROBABLE
-    if score >= weights.possible:
+    if score >= weights.possible or _same_rare_name(found):
         return Strength.POSSIBLE
     return Strength.RELATED if _related(found) else Strength.NONE
+
+
+def _same_rare_name(found: Evidence) -> bool:
+    """Tell an identical rare name: enough for review whatever else differs."""
+    return found.names is not None and found.names.same and found.names.both >= _RARE
+
+
+_RARE: Final = 11.0
 
 
 def _related(found: Evidence) -> bool:
@@ -122,9 +130,10 @@ def _keys(found: Evidence) -> Sequence[str]:
 
 
 def _order(reason: Reason) -> int:
-    return list(Why).index(reason.why)
+    return _PLACES[reason.why]
 
 
+_PLACES: Final = {why: place for place, why in enumerate(Why)}
 _AGREE: Final = {
     "domain": Why.SAME_DOMAIN,
     "phone": Why.SAME_PHONE,

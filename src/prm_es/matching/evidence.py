@@ -16,6 +16,7 @@ from rapidfuzz.distance import OSA, JaroWinkler
 from prm_es.matching.folding import sound
 from prm_es.matching.frequencies import Frequencies
 from prm_es.matching.identity import Identity, Name, label_of
+from prm_es.matching.words import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Names:
     short_form: bool
     numbers: int
     forms: int
+    swapped: bool
+    house: bool
 
     @property
     def shared(self) -> float:
@@ -79,6 +82,8 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
         found["name_short_form"] = float(names.short_form)
         found["name_lost"] = min(1.0, min(names.lost_one, names.lost_other) / _FULL)
         found["name_more"] = min(1.0, max(names.lost_one, names.lost_other) / _FULL)
+        found["name_swapped"] = float(names.swapped)
+        found["name_house"] = float(names.house)
         found["numbers_same"] = float(names.numbers == _SAME_NUMBERS)
         found["numbers_differ"] = float(names.numbers == _OTHER_NUMBERS)
         found["numbers_lack"] = float(names.numbers == _LACKING_NUMBERS)
@@ -89,6 +94,8 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
         found["reached_same"] = strengths[0]
         found["reached_more"] = sum(strengths[1:]) / 3
         found["reached_and_name"] = strengths[0] * shared
+        found["reached_swapped"] = strengths[0] * float(names is not None and names.swapped)
+        found["reached_own"] = float(any(_own(value, one, other) for kind, value, _s in agree if kind == "domain"))
     kinds = {kind for kind, _value, _strength in agree}
     found["domain_is_name"] = float(_domain_is_name(one, other) or _domain_is_name(other, one))
     found["phone_differs"] = float(bool(one.phones and other.phones) and "phone" not in kinds)
@@ -100,8 +107,12 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
         found["city_same"] = float(same_city)
         found["city_differs"] = float(not same_city)
         found["city_and_name"] = found["city_same"] * shared
+    found["moved"] = found.get("name_same_rare", 0.0) * sum(found.get(name, 0.0) for name in _PLACES) / len(_PLACES)
     found["country_differs"] = float(bool(one.country and other.country) and one.country != other.country)
     return Evidence(found, names, agree)
+
+
+_PLACES: Final = ("phone_differs", "domain_differs", "address_differs", "city_differs")
 
 
 # Names
@@ -146,6 +157,8 @@ def _compare_names(one: Name, other: Name, facts: Frequencies, places: set[str])
         short_form=_initials(one, other) or _initials(other, one),
         numbers=_numbers(one, other),
         forms=_forms(one, other),
+        swapped=bool(lost and lost_other),
+        house=bool(lost) != bool(lost_other) and not words().houses.isdisjoint((*lost, *lost_other)),
     )
 
 
@@ -243,7 +256,7 @@ def _agreeing(one: Identity, other: Identity, facts: Frequencies) -> list[tuple[
     def add(kind: str, value: str, worth: float, holders: int) -> None:
         found.append((kind, value, worth / (1 + log(max(holders, 2) / 2))))
 
-    for phone in sorted(one.phones & other.phones):
+    for phone in sorted(_same_phones(one, other)):
         add("phone", phone, 0.9, facts.holders("phone", phone))
     for email in sorted(one.emails & other.emails):
         add("email", email, 1.0, facts.holders("email", email))
@@ -252,6 +265,22 @@ def _agreeing(one: Identity, other: Identity, facts: Frequencies) -> list[tuple[
     if value := _same_address(one, other):
         add("address", value, 0.8, facts.holders("address", value))
     return found
+
+
+def _same_phones(one: Identity, other: Identity) -> set[str]:
+    """Give the phones that agree; of one whose country is not known the last digits count."""
+    same = set(one.phones & other.phones)
+    if not same:
+        same = {
+            max(a, b)
+            for a in one.phones
+            for b in other.phones
+            if (a[0] == "?" or b[0] == "?") and a[-_SUBSCRIBER:] == b[-_SUBSCRIBER:]
+        }
+    return same
+
+
+_SUBSCRIBER: Final = 8
 
 
 def _same_address(one: Identity, other: Identity) -> str | None:
@@ -280,6 +309,15 @@ def _addresses_differ(one: Identity, other: Identity) -> bool:
 
 def _same_city(one: str, other: str) -> bool:
     return one == other or JaroWinkler.similarity(one, other) > 0.93  # noqa: PLR2004
+
+
+def _own(domain: str, one: Identity, other: Identity) -> bool:
+    """Tell whether a domain that both have is named like both, not like an accountant or landlord of theirs."""
+    label = label_of(domain)
+    return all(
+        any(name.compact.startswith(label) or label.startswith(name.tokens[0]) for name in side.names if name.tokens)
+        for side in (one, other)
+    )
 
 
 def _domain_is_name(one: Identity, other: Identity) -> bool:

@@ -36,6 +36,8 @@ EVIDENCE: Final[Mapping[str, Kind]] = {
     "name_short_form": Kind(1, "one name is made of the other's initials"),
     "name_lost": Kind(-1, "weight of what each name has and the other lacks (the lesser of the two, 0 to 1)"),
     "name_more": Kind(-1, "weight of what one name has beyond the other (0 to 1)"),
+    "name_swapped": Kind(-1, "each name has a word that the other lacks"),
+    "name_house": Kind(-1, "what one name has beyond the other is a word for a holding, a project or a place"),
     "numbers_same": Kind(1, "both names have the same numbers"),
     "numbers_differ": Kind(-1, "the names have different numbers"),
     "numbers_lack": Kind(-1, "one name has a number, the other none"),
@@ -43,6 +45,8 @@ EVIDENCE: Final[Mapping[str, Kind]] = {
     "reached_same": Kind(1, "the strongest of phone, e-mail, domain and address that agree (0 to 1)"),
     "reached_more": Kind(1, "how much more of these agrees"),
     "reached_and_name": Kind(1, "the strongest of these times the share of the names that agrees"),
+    "reached_own": Kind(1, "the web domain that agrees is named like both"),
+    "reached_swapped": Kind(-1, "ways to reach them agree, but each name has a word that the other lacks"),
     "domain_is_name": Kind(1, "one's web domain is the other's name"),
     "phone_differs": Kind(-1, "no phone of the one is the other's"),
     "domain_differs": Kind(-1, "no domain of the one is the other's"),
@@ -51,6 +55,7 @@ EVIDENCE: Final[Mapping[str, Kind]] = {
     "city_same": Kind(1, "the city agrees"),
     "city_differs": Kind(-1, "the cities differ"),
     "city_and_name": Kind(1, "the city agrees times the share of the names that agrees"),
+    "moved": Kind(1, "how many of these differ (of four) although all words agree, and rare ones"),
     "country_differs": Kind(-1, "the countries differ"),
 }
 

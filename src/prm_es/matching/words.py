@@ -23,6 +23,7 @@ class Words:
     same: Mapping[str, str]
     numbers: Mapping[str, str]
     ties: frozenset[str]
+    houses: frozenset[str]
     streets: frozenset[str]
     units: frozenset[str]
     street_words: Mapping[str, str]
@@ -56,6 +57,7 @@ def words() -> Words:
             phrase[0]: digits for digits, lines in given["numbers"].items() for phrase in _phrases([",".join(lines)])
         },
         ties=_singles(given["ties"]),
+        houses=frozenset(_same_word(given["same"], phrase) for phrase in _phrases(given["houses"])),
         streets=_singles(given["streets"]),
         units=_singles(given["units"]),
         street_words=_same(given["street_words"]),
@@ -79,6 +81,10 @@ def _singles(lines: Iterable[str]) -> frozenset[str]:
 def _same(groups: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
     """Map single words, and phrases joined by a space, to the word they stand for."""
     return {" ".join(phrase): word for word, others in groups.items() for phrase in _phrases(others)}
+
+
+def _same_word(groups: Mapping[str, Sequence[str]], phrase: Phrase) -> str:
+    return _same(groups).get(" ".join(phrase), phrase[0])
 
 
 def _by(phrases: Iterable[tuple[Phrase, str]], place: int) -> Mapping[str, Sequence[tuple[Phrase, str]]]:
