@@ -23,6 +23,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -97,7 +98,7 @@ def _sets(given: Any) -> Iterator[tuple[str, Callable[[], Set]]]:
     for name, (folder, read) in readers.items():
         path = Path(given.data or ".") / folder
         if given.data and path.is_dir():
-            yield name, lambda read=read, path=path: read(path)
+            yield name, partial(read, path)
         else:
             print(f"{name}: missing: there is no {folder} in --data or PRM_BENCH_DATA", flush=True)
     yield "febrl4", sets.febrl

@@ -47,7 +47,7 @@ class Land:
 def _lands() -> Sequence[Land]:
     """Read the lands; the first, Brazil, comes up as often as the others together."""
     given = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-    listed = (
+    listed: Iterator[dict[str, Any]] = (
         {name: _list(value) if isinstance(value, str) and name in _LISTS else value for name, value in land.items()}
         for land in given
     )
@@ -421,7 +421,9 @@ class Writer:
             name=name,
             trade_name=trade,
             country=land.code if chance() < 0.8 else None,
-            city=self._case(place.city) if chance() < 0.95 else None,
+            city=self._case(place.city if chance() < 0.95 else self._slip_word(place.city))
+            if chance() < 0.95
+            else None,
             address=self._address(land, place) if chance() < 0.85 else None,
             postcode=(place.postcode if chance() < 0.6 else place.postcode.replace("-", ""))
             if chance() < 0.8
@@ -430,6 +432,10 @@ class Writer:
             emails=emails,
             domains=domains,
         )
+
+    def _postcode(self, postcode: str) -> str:
+        written = postcode if self._any.random() < 0.6 else postcode.replace("-", "")
+        return written if self._any.random() < 0.93 else self._digit_slip(written)
 
     def _names(self, company: Company) -> tuple[str, str | None]:
         chance = self._any.random
@@ -501,14 +507,22 @@ class Writer:
         if self._any.random() < 0.4:
             for word, short in _TITLES.items():
                 street = street.replace(word, short)
-        if self._any.random() < 0.06:
+        if self._any.random() < 0.10:
             street = self._slip_word(street)
         unit = "" if place.unit is None or self._any.random() < 0.3 else self._any.choice(land.units).format(place.unit)
         kind = place.kind[0] if self._any.random() < 0.5 else self._any.choice(place.kind)
-        number = place.number if self._any.random() < 0.97 else self._any.randint(1, 3000)
+        number: object = place.number
+        if self._any.random() < 0.06:
+            number = self._digit_slip(str(place.number)) if self._any.random() < 0.6 else self._any.randint(1, 3000)
         return self._case(land.street.format(kind=kind, street=street, number=number, unit=unit))
 
+    def _digit_slip(self, text: str) -> str:
+        place = self._any.choice([place for place, one in enumerate(text) if one.isdigit()])
+        return f"{text[:place]}{self._any.randint(0, 9)}{text[place + 1 :]}"
+
     def _phone(self, phone: str) -> str:
+        if self._any.random() < 0.04:
+            phone = self._digit_slip(phone)
         return re.sub(r"[^\d+]", "", phone) if self._any.random() < 0.4 else phone
 
     def _web(self, domain: str) -> str:

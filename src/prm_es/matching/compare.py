@@ -94,7 +94,8 @@ def score_of(found: Evidence, weights: Weights) -> float:
 def _strength(score: float, found: Evidence, weights: Weights) -> Strength:
     if score >= weights.probable:
         return Strength.PROBABLE
-    if score >= weights.possible or _same_rare_name(found):
+    apart = found.values.get("numbers_differ") or found.values.get("name_other")
+    if (score >= weights.possible and not apart) or _same_rare_name(found):
         return Strength.POSSIBLE
     return Strength.RELATED if _related(found) else Strength.NONE
 

@@ -84,6 +84,7 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
         found["name_more"] = min(1.0, max(names.lost_one, names.lost_other) / _FULL)
         found["name_swapped"] = float(names.swapped)
         found["name_house"] = float(names.house)
+        found["name_other"] = float(names.within < _OTHER and not names.short_form)
         found["numbers_same"] = float(names.numbers == _SAME_NUMBERS)
         found["numbers_differ"] = float(names.numbers == _OTHER_NUMBERS)
         found["numbers_lack"] = float(names.numbers == _LACKING_NUMBERS)
@@ -96,6 +97,11 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
         found["reached_and_name"] = strengths[0] * shared
         found["reached_swapped"] = strengths[0] * float(names is not None and names.swapped)
         found["reached_own"] = float(any(_own(value, one, other) for kind, value, _s in agree if kind == "domain"))
+    strongest = strengths[0] if strengths else 0.0
+    found["reached_other"] = strongest * found.get("name_other", 0.0)
+    found["numbers_of_one"] = found.get("numbers_differ", 0.0) * max(strongest, shared)
+    found["place_like"] = _place_like(one, other)
+    found["place_and_name"] = found["place_like"] * shared
     kinds = {kind for kind, _value, _strength in agree}
     found["domain_is_name"] = float(_domain_is_name(one, other) or _domain_is_name(other, one))
     found["phone_differs"] = float(bool(one.phones and other.phones) and "phone" not in kinds)
@@ -112,6 +118,7 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
     return Evidence(found, names, agree)
 
 
+_OTHER: Final = 0.3  # of the lesser name's weight
 _PLACES: Final = ("phone_differs", "domain_differs", "address_differs", "city_differs")
 
 
@@ -305,6 +312,27 @@ def _streets_alike(one: Sequence[str], other: Sequence[str]) -> bool:
 
 def _addresses_differ(one: Identity, other: Identity) -> bool:
     return bool(one.address and other.address and (one.address.key and other.address.key))
+
+
+def _place_like(one: Identity, other: Identity) -> float:
+    """Give how alike the places are, by what both sides say of them; without an address and postcode 0."""
+    likeness: list[float] = []
+    a, b = one.address, other.address
+    if a and b:
+        if a.street and b.street:
+            likeness += [OSA.normalized_similarity(" ".join(a.street), " ".join(b.street))] * 2
+        if a.number and b.number:
+            likeness.append(float(a.number == b.number) or 0.5 * OSA.normalized_similarity(a.number, b.number))
+    if one.postcode and other.postcode:
+        likeness += [max(0.0, 1 - OSA.distance(one.postcode, other.postcode) / 3)] * 2
+    if not likeness:
+        return 0.0
+    if one.city and other.city:
+        likeness.append(OSA.normalized_similarity(one.city, other.city))
+    return max(0.0, (sum(likeness) / len(likeness) - _CHANCE) / (1 - _CHANCE))
+
+
+_CHANCE: Final = 0.4  # two addresses that have nothing to do with each other are that much alike
 
 
 def _same_city(one: str, other: str) -> bool:
