@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
@@ -30,6 +31,13 @@ STATE = (
 
 def test_every_event_type_has_a_golden_file_and_no_stored_type_vanished() -> None:
     assert GOLDEN.keys() == catalogue.EVENTS.keys() | catalogue.UPCASTS.keys()
+
+
+def test_no_golden_file_was_removed_or_edited() -> None:
+    for line in (FOLDER / "stored.sha256").read_text().splitlines():
+        digest, name = line.split()
+        assert (FOLDER / name).exists(), f"{name} is gone: events of this type are in stores for ever"
+        assert sha256((FOLDER / name).read_bytes()).hexdigest() == digest, f"{name} was edited"
 
 
 @pytest.mark.parametrize("wire", GOLDEN)
@@ -73,4 +81,6 @@ def test_the_maker_writes_what_is_missing_and_touches_nothing_that_is_there(tmp_
     stored.write_bytes(b"{}")
     assert maker.main(tmp_path) == 1
     assert stored.read_bytes() == b"{}"
-    assert {path.name.removesuffix(".json") for path in tmp_path.iterdir()} == catalogue.EVENTS.keys()
+    assert {path.name.removesuffix(".json") for path in tmp_path.glob("*.json")} == catalogue.EVENTS.keys()
+    listed = (tmp_path / "stored.sha256").read_text().splitlines()
+    assert {line.split()[1].removesuffix(".json") for line in listed} == catalogue.EVENTS.keys()

@@ -1199,15 +1199,28 @@ def _ordered(name: str) -> None:
 
 
 @app.command()
-def migrate(data: DataOption = None) -> None:
+def migrate(
+    data: DataOption = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what is pending, and exit with 1 if anything is.")
+    ] = False,
+) -> None:
     """Bring the database and the read models up to this program; safe to run again.
 
     Example: PRM_POSTGRES=postgresql://owner@db/prm prm-es migrate
     """
-    from prm_es.install import install  # noqa: PLC0415
+    from prm_es.install import install, pending  # noqa: PLC0415
 
     settings = _settings(data)
-    done = install(settings if settings.postgres or settings.postgres_owner else _connected(data))
+    settings = settings if settings.postgres or settings.postgres_owner else _connected(data)
+    if check:
+        todo = pending(settings)
+        typer.echo(
+            f"migrations pending: {todo.migrations or 'none'}; read models to be made: {todo.read_models or 'none'},"
+            f" to be made anew: {todo.rebuilt or 'none'}"
+        )
+        raise typer.Exit(DIFFERS if todo.anything else 0)
+    done = install(settings)
     typer.echo(
         f"migrations applied: {done.migrations or 'none'}; read models made: {done.read_models or 'none'},"
         f" made anew: {done.rebuilt or 'none'}",

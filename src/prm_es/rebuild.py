@@ -16,7 +16,7 @@ import psycopg2.errors
 import structlog
 from psycopg2 import sql
 
-from prm_es.errors import AlreadyRunning, Unavailable
+from prm_es.errors import AlreadyRunning, SchemaMismatch, Unavailable
 from prm_es.projections.base import PERSONAL, ReadModel
 from prm_es.projections.ordered import EVERYTHING, OrderedModel, OrderedProjector
 from prm_es.projections.registry import READ_MODELS
@@ -76,12 +76,42 @@ def install(settings: Settings) -> list[str]:
 
 
 def older(settings: Settings) -> list[ReadModel]:
-    """Give the read models whose live rows are of an older version than this program's."""
+    """Give the read models whose live rows are of an older version than this program's.
+
+    Raises SchemaMismatch if those of one are of a newer version: this program is the older one.
+    """
+    live = _versions(settings)
+    for name, model in READ_MODELS.items():
+        if live.get(name, model.version) > model.version:
+            raise SchemaMismatch(
+                f"read model {name} has version {live[name]}, this older program makes {model.version}: run the version"
+                " that made it, or restore a backup from before"
+            )
+    return [model for name, model in READ_MODELS.items() if live.get(name, model.version) < model.version]
+
+
+def missing(settings: Settings) -> list[ReadModel]:
+    """Give the read models that have no tables yet."""
+    live = _versions(settings)
+    return [model for name, model in READ_MODELS.items() if name not in live]
+
+
+def bookkept(settings: Settings) -> bool:
+    """Tell whether the bookkeeping of the read models is there at all."""
+    connection = psycopg2.connect(settings.admin_dsn)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{settings.projections_schema}.generations",))
+            return cursor.fetchone() == (True,)
+    finally:
+        connection.close()
+
+
+def _versions(settings: Settings) -> dict[str, int]:
     with _owner(settings) as connection, connection, connection.cursor() as cursor:
         query = sql.SQL("SELECT name, version FROM {}.generations WHERE status = 'live'")
         cursor.execute(query.format(sql.Identifier(settings.projections_schema)))
-        live = dict(cursor.fetchall())
-    return [model for name, model in READ_MODELS.items() if live.get(name, model.version) < model.version]
+        return dict(cursor.fetchall())
 
 
 def ahead(settings: Settings) -> list[ReadModel]:

@@ -1,5 +1,7 @@
 """Write the golden file of every event type that has none yet. What is there is never touched: it has been stored.
 
+It also lists them with their digests in stored.sha256, to which lines are only ever added.
+
 Run it once for each new event type: python tests/golden/make.py
 """
 
@@ -7,6 +9,7 @@ import base64
 import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
@@ -93,7 +96,16 @@ def main(folder: Path = FOLDER) -> int:
         elif path.read_bytes() != example(wire):
             print(f"{path.name} is kept: it is stored in this form")  # noqa: T201
             changed = 1
+    stored = folder / "stored.sha256"
+    lines = stored.read_text().splitlines() if stored.exists() else []
+    listed = {line.split()[1] for line in lines}
+    new = [one for one in sorted(folder.glob("*.json")) if one.name not in listed]
+    stored.write_text("".join(f"{line}\n" for line in [*lines, *map(_sum, new)]))
     return changed
+
+
+def _sum(path: Path) -> str:
+    return f"{sha256(path.read_bytes()).hexdigest()}  {path.name}"
 
 
 def _model(model: type[Any], plan: Plan, *, individual: bool) -> Any:

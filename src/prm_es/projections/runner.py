@@ -288,6 +288,11 @@ def live_generation(cursor: Any, settings: Settings, model: ReadModel) -> int:  
         cursor.execute(query.format(sql.Identifier(settings.projections_schema)), (model.name,))
         if row := cursor.fetchone():
             break
+    if row is not None and row[1] > model.version:
+        raise SchemaMismatch(
+            f"read model {model.name} has version {row[1]}, this older program makes {model.version}: start the version"
+            " that made it"
+        )
     if row is None or row[1] != model.version:
         raise SchemaMismatch(
             f"read model {model.name} has version {row and row[1]}, this program needs"

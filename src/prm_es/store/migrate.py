@@ -59,6 +59,18 @@ def migrate(settings: Settings) -> list[int]:
     return todo
 
 
+def pending(settings: Settings) -> list[int]:
+    """Give the numbers that migrate would apply, and change nothing; raises SchemaMismatch if the database is newer."""
+    migrations = known()
+    with psycopg.connect(settings.admin_dsn, autocommit=True) as connection:
+        try:
+            done = _applied(connection, settings)
+        except psycopg.errors.UndefinedTable:
+            done = set()
+    _refuse_newer(done, migrations)
+    return sorted(set(migrations) - done)
+
+
 def check(connection: psycopg.Connection[Any], settings: Settings) -> None:
     """Raise SchemaMismatch unless the database stands exactly where this program needs it."""
     try:
