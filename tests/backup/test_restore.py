@@ -26,6 +26,7 @@ from tests.test_cli import Ran, environment, in_process
 from tests.workers import Crew, check_topics, head, publish_all, read_topics, story, until, write
 
 PARTNERS, DEALS = story(20)
+FEW = [partner() for _ in range(30)]
 
 
 @pytest.fixture
@@ -171,7 +172,7 @@ def schemas(settings: Settings) -> list[str]:
 
 
 def test_a_backup_that_is_damaged_or_does_not_verify_leaves_what_is_there(installed: Settings, tmp_path: Path) -> None:
-    write(installed, PARTNERS)
+    write(installed, FEW)
     publish_all(installed)
     good = backed_up(installed, tmp_path)
     content = good.read_bytes()
@@ -220,9 +221,9 @@ restore(Settings(), Path(sys.argv[1]), replace=True, on_step=on_step)
 def test_a_restore_that_was_killed_keeps_workers_out_and_can_be_run_again(
     installed: Settings, crew: Crew, tmp_path: Path, step: str
 ) -> None:
-    write(installed, PARTNERS)
+    write(installed, FEW)
     file = backed_up(installed, tmp_path)
-    write(installed, DEALS)
+    write(installed, [partner()])
     argv = [sys.executable, "-c", KILLED, str(file), step]
     done = subprocess.run(argv, env={**tools.environment(""), **environment(installed)}, check=False)
     assert done.returncode == -signal.SIGKILL
