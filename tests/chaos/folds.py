@@ -876,6 +876,8 @@ class _Reading:
             offer = {"partner_id": event["partner_id"], "offered_at": event.at, "answer": None, "answered_at": None}
             self._work_offers_of[event.subject][len(mine) + 1] = offer
             self.work_offers[event.subject, len(mine) + 1] = offer
+        for offer in self._work_offers_of[event.subject].values():
+            offer["currency"] = self.work_leads[event.subject]["currency"]
 
     def _clock(self, row: Row, event: _Event) -> None:
         """Count how long the partner has waited, and whether the decision came in time."""

@@ -60,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
         https_only=settings.api_url.startswith("https://"),
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=settings.api_body)
+    app.add_middleware(problems.TooLarge, limit=settings.api_body)
     headers.install(app, settings)
     return app
 

@@ -69,15 +69,15 @@ def read(body: bytes, who: Principal) -> Envelope:
     allowed = _GIVEN | {"data"} | ({_OF_IMPORTS} if integration else set())
     if strange := sorted(set(given) - allowed):
         raise _wrong(strange[0], "forbidden", "is not to be given here: who asks is taken from the token")
-    if given.get("type") not in catalogue.COMMANDS:
+    if not isinstance(given.get("type"), str) or given["type"] not in catalogue.COMMANDS:
         raise _wrong("type", "unknown", "is no command; schemas/commands.md lists them")
-    own = f"{SOURCE}:{who.org}:{who.actor}"
+    own = SOURCE if integration else f"{SOURCE}:{who.org}:{who.actor}"
     source = given.get("source")
     attributes = {
         **{name: value for name, value in given.items() if name != "data"},
         "specversion": SPEC_VERSION,
-        "id": given.get("id") or str(uuid4()),
-        "source": (source or SOURCE) if integration else own if source is None else f"{own}:{source}",
+        "id": str(uuid4()) if given.get("id") is None else given["id"],
+        "source": own if source is None else source if integration else f"{own}:{source}",
         "actor": who.actor,
         "actorrole": who.role.value,
         "actororg": who.org,

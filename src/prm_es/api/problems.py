@@ -12,7 +12,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from kafka.errors import KafkaError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from prm_es.errors import PrmError, Unavailable
 
@@ -70,6 +72,25 @@ def install(app: FastAPI) -> None:
     for away in _AWAY:
         app.add_exception_handler(away, _away)
     app.add_exception_handler(Exception, _failed)
+
+
+class TooLarge:
+    """Refuses a request that says itself that it is too large; one that does not say is read no further than that."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app, self._limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        said = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        if said.isascii() and said.isdigit() and int(said[:_DIGITS]) > self._limit:
+            detail = f"a request has at most {self._limit} bytes"
+            answer = response(Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request.too_large", detail))
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+_DIGITS: Final = 18
 
 
 async def _told(_request: Request, error: Exception) -> Response:

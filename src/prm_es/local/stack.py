@@ -47,7 +47,7 @@ def _verb(*words: str) -> Sequence[str]:
     return (sys.executable, "-m", "prm_es", *words)
 
 
-API: Final = Worker("api", _verb("api"), ("reader", "portal", "writer", "auditor"))
+API: Final = Worker("api", _verb("api"), ("reader", "portal", "writer", "projector", "auditor"))
 ISSUER: Final = Worker("issuer", _verb("dev-issuer"), ("reader",))
 
 

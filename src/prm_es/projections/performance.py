@@ -70,6 +70,7 @@ class Offer:
     offered_at: datetime
     answer: str | None
     answered_at: datetime | None
+    currency: str | None
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,7 @@ def _fold_lead(rows: Rows, recorded: Recorded, event: Event) -> Rows:
         (before,) = rows["lead"]
         after = _lead_after(before, recorded, event)
         after = replace(after, status=_STATUS.get(type(event), after.status))
-    offers = _offers(rows["offer"], recorded, event)
+    offers = _in(after.currency, _offers(rows["offer"], recorded, event))
     holder = before.partner_id if before else after.partner_id
     return _with_acts({**rows, "lead": (after,), "offer": offers}, recorded, event, holder, ())
 
@@ -415,9 +416,9 @@ def _held(row: Lead, event: Event) -> Lead:
 def _offers(offers: tuple[Row, ...], recorded: Recorded, event: Event) -> tuple[Row, ...]:
     match event:
         case m.Offered():
-            return (*offers, Offer(recorded.subject, len(offers) + 1, event.partner_id, recorded.at, None, None))
+            return (*offers, Offer(recorded.subject, len(offers) + 1, event.partner_id, recorded.at, None, None, None))
         case m.Transferred() if offers and offers[-1].answer is None:
-            handed = Offer(recorded.subject, len(offers) + 1, event.partner_id, recorded.at, None, None)
+            handed = Offer(recorded.subject, len(offers) + 1, event.partner_id, recorded.at, None, None, None)
             return (*_answered(offers, "transferred", recorded.at), handed)
         case m.Accepted():
             return _answered(offers, "accepted", event.accepted_at)
@@ -429,6 +430,11 @@ def _offers(offers: tuple[Row, ...], recorded: Recorded, event: Event) -> tuple[
             return _answered(offers, "recalled", recorded.at)
         case _:
             return offers
+
+
+def _in(currency: str | None, offers: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Give the offers with the lead's currency: who had one sees it, not the lead that somebody else has now."""
+    return tuple(one if one.currency == currency else replace(one, currency=currency) for one in offers)
 
 
 def _answered(offers: tuple[Row, ...], answer: str, at: datetime) -> tuple[Row, ...]:

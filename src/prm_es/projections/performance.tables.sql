@@ -34,6 +34,7 @@ CREATE TABLE {model}.offer (
     offered_at  timestamptz NOT NULL,
     answer      text,
     answered_at timestamptz,
+    currency    text,
     PRIMARY KEY (lead_id, number)
 ) WITH (fillfactor = 80);
 CREATE INDEX ON {model}.offer (partner_id);

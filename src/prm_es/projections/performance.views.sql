@@ -154,10 +154,10 @@ WITH facts AS (
     FROM {model}.lead WHERE converted_for IS NOT NULL
     UNION ALL
     SELECT
-        f.partner_id, date_trunc('month', f.offered_at AT TIME ZONE {tz})::date, l.currency, 'offer', f.answer, NULL,
+        f.partner_id, date_trunc('month', f.offered_at AT TIME ZONE {tz})::date, f.currency, 'offer', f.answer, NULL,
         CASE WHEN f.answer = 'accepted' THEN floor(extract(epoch FROM f.answered_at - f.offered_at))::bigint END,
         NULL, NULL, NULL, NULL, NULL, 1
-    FROM {model}.offer f JOIN {model}.lead l USING (lead_id)
+    FROM {model}.offer f
     UNION ALL
     SELECT
         partner_id, date_trunc('month', closed_on::timestamp)::date, currency, status, NULL, amount, NULL, NULL, NULL,
