@@ -244,7 +244,6 @@ piece AS (
         t.id,
         coalesce(t.holder, '') AS holder,
         ARRAY(SELECT jsonb_array_elements_text(k.data -> 'customer_keys')) AS keys,
-        ARRAY(SELECT jsonb_array_elements_text(k.data -> 'domain_keys')) AS domains,
         ARRAY(SELECT jsonb_array_elements_text(p.data -> 'product_lines')) AS lines,
         int8range(t.position, t.next) AS during
     FROM told t
@@ -254,16 +253,15 @@ piece AS (
         AND NOT (t.status = 'converted' AND NOT coalesce(t.protected, false))
 ),
 whole AS (
-    SELECT id, holder, keys, domains, lines, unnest(range_agg(during)) AS during
-    FROM piece GROUP BY id, holder, keys, domains, lines
+    SELECT id, holder, keys, lines, unnest(range_agg(during)) AS during
+    FROM piece GROUP BY id, holder, keys, lines
 ),
 pair AS (
-    SELECT a.id AS low, b.id AS high, a.during * b.during AS during, a.keys && b.keys AS hard
-    FROM (SELECT *, unnest(keys || domains) AS key FROM whole) a
-    JOIN (SELECT *, unnest(keys || domains) AS key FROM whole) b
+    SELECT a.id AS low, b.id AS high, a.during * b.during AS during
+    FROM (SELECT *, unnest(keys) AS key FROM whole) a
+    JOIN (SELECT *, unnest(keys) AS key FROM whole) b
         ON a.key = b.key AND a.id < b.id AND a.holder <> b.holder AND a.during && b.during
         AND (a.lines = '{}' OR b.lines = '{}' OR a.lines && b.lines)
-    WHERE a.keys && b.keys OR a.domains && b.domains
 ),
 conflict AS (
     SELECT low, high, unnest(range_agg(during)) AS during FROM pair GROUP BY low, high
@@ -271,10 +269,6 @@ conflict AS (
 known AS (
     SELECT
         c.*,
-        (
-            SELECT p.hard FROM pair p WHERE p.low = c.low AND p.high = c.high AND p.during <@ c.during
-            ORDER BY upper(p.during) DESC NULLS FIRST LIMIT 1
-        ) AS hard,
         EXISTS (
             SELECT FROM course r
             WHERE r.event = 'match_resolved' AND c.during @> r.position
@@ -289,11 +283,11 @@ known AS (
     FROM conflict c
 )
 SELECT
-    CASE WHEN hard THEN 'hard' ELSE 'probable' END,
+    'hard',
     count(*) FILTER (WHERE upper_inf(during) AND NOT decided),
     count(*) FILTER (WHERE upper_inf(during) AND decided),
     count(*) FILTER (WHERE NOT upper_inf(during))
-FROM known GROUP BY 1
+FROM known HAVING count(*) > 0
 """,
     "protected": """
 SELECT

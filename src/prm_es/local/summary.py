@@ -86,7 +86,7 @@ FROM registrations
 """,
     ),
     "conflicts": Section(
-        "Conflicts between leads",
+        "Hard conflicts between leads",
         """
 SELECT
     strength,
@@ -94,8 +94,8 @@ SELECT
     count(*) FILTER (WHERE status = 'decided') AS decided,
     count(*) FILTER (WHERE status = 'past') AS past
 FROM lead_conflicts
+WHERE strength = 'hard' AND first_kind = 'lead' AND second_kind = 'lead'
 GROUP BY strength
-ORDER BY strength
 """,
     ),
     "protected": Section(

@@ -3,27 +3,36 @@
 A key says little by itself; the comparison decides. An identity has a bounded number of them, whatever its names hold,
 and they follow from it alone. No common word is a key by itself: "comércio" counts only beside another word. What else
 turns out to be common is for whoever keeps the keys to see, and to pass over.
-One mistyped letter leaves how a word sounds, its beginning or its end; in one city these are few enough to be keys.
+Of its rarest word a company also has what is left without any one letter: a mistyped one has one of these in common.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from hashlib import blake2b
 from itertools import combinations
 from typing import Final
 
 from prm_es.matching.folding import sound
+from prm_es.matching.frequencies import General
 from prm_es.matching.identity import Identity, Name
-from prm_es.matching.words import words
 
-MOST_WORDS: Final = 4  # of a name, the longest
-_ENDS: Final = 4  # letters of a word's beginning or end
-_HEARD: Final = 3  # letters from which on a sound tells words apart
+MOST_WORDS: Final = 4  # of a name, the rarest
+COMMON: Final = 1e-3  # share of all names from which on a word is no key by itself
+_MISTYPED: Final = range(5, 13)  # letters of a word of which each may be the wrong one
+_HEARD: Final = 3  # letters from which on a sound tells words apart, in one city
+_FAR: Final = 5  # and anywhere
+_GENERAL: Final = General()
+_VAGUE: Final = ("pair", "sound", "near")
 
 
 def key_of(text: str) -> int:
-    """Give the digest under which a key is kept: 64 bits with a sign, as PostgreSQL's bigint."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+    """Give the digest under which a key is kept: 64 bits with a sign, as PostgreSQL's bigint; odd if it is vague."""
+    digest = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+    return digest | 1 if text.startswith(_VAGUE) else digest & ~1
+
+
+def is_vague(key: int) -> bool:
+    """Tell whether a key is shared by chance more often than others: two common words, a sound, a letter less."""
+    return bool(key & 1)
 
 
 def keys_of(identity: Identity) -> Sequence[str]:
@@ -36,34 +45,32 @@ def _names(identity: Identity) -> Iterator[str]:
         yield f"name:{name.sorted}"
         yield f"name:{name.compact or name.sorted}"
         chosen = _chosen(name)
-        rare = [word for word in chosen if word not in _common()]
+        rare = [word for word in chosen if _GENERAL.share(word) < COMMON]
         yield from (f"word:{word}" for word in rare)
-        yield from (f"pair:{one} {other}" for one, other in combinations(chosen, 2))
+        yield from (f"pair:{one} {other}" for one, other in combinations(sorted(chosen), 2))
         yield from _heard(rare, identity.city)
+        yield from (f"near:{left}" for left in _mistyped(rare[:1]))
 
 
 def _chosen(name: Name) -> list[str]:
-    """Give the words that are keys, in order: of many, the longest that are not common."""
-    told = sorted(set(name.tokens), key=lambda word: (word in _common(), -len(word), word))
-    return sorted(told[:MOST_WORDS])
+    """Give the words that are keys, the rarest first; of equally rare ones the longest."""
+    return sorted(set(name.tokens), key=lambda word: (_GENERAL.share(word), -len(word), word))[:MOST_WORDS]
 
 
 def _heard(rare: Iterable[str], city: str | None) -> Iterator[str]:
     for word in rare:
         heard = sound(word)
-        if len(heard) >= _HEARD:
+        if city and len(heard) >= _HEARD:
+            yield f"sound:{heard} {city}"
+        if len(heard) >= _FAR:
             yield f"sound:{heard}"
-        if city and len(word) > _ENDS:
-            yield f"head:{word[:_ENDS]} {city}"
-            yield f"tail:{word[-_ENDS:]} {city}"
-        elif city:
-            yield f"head:{word} {city}"
 
 
-@cache
-def _common() -> frozenset[str]:
-    """Give the words that abbreviations stand for: those that companies of one trade or another have in common."""
-    return frozenset(words().same.values())
+def _mistyped(words: Iterable[str]) -> Iterator[str]:
+    for word in words:
+        if len(word) in _MISTYPED:
+            yield word
+            yield from (word[:place] + word[place + 1 :] for place in range(len(word)))
 
 
 def _reached(identity: Identity) -> Iterator[str]:

@@ -32,7 +32,7 @@ from prm_es.frozen import replace
 from prm_es.matching.compare import Strength, compare
 from prm_es.matching.frequencies import General, Kind
 from prm_es.matching.identity import identity_of
-from prm_es.matching.keys import key_of, keys_of
+from prm_es.matching.keys import is_vague, key_of, keys_of
 from prm_es.matching.packed import pack, unpack
 from prm_es.matching.sentence import sentence as in_words
 from prm_es.matching.sentence import span
@@ -47,7 +47,8 @@ from prm_es.store.vault import TOKEN
 
 MOST: Final = 200  # matches in one screening, those that were first before others
 CROWD: Final = 50  # more than so many under one key, and it tells nobody apart
-SCORED: Final = 24  # of those that share keys, the ones that share the most and the rarest
+VAGUE_CROWD: Final = 16  # and under one that many share by chance
+SCORED: Final = 12  # of those that share keys, the ones that share the most and the rarest
 ACCOUNT: Final = "named_account"
 HARD, PROBABLE, POSSIBLE, RELATED = "hard", "probable", "possible", "related"
 
@@ -300,7 +301,7 @@ def candidates(book: Book, row: Lead) -> list[Lead]:
         if key in exact:
             shared.update(dict.fromkeys(book.under(key), _SURE))
         elif not crowded(book, key) and (under := book.under(key)):
-            shared.update(dict.fromkeys(under, _SURE // (1000 * len(under))))
+            shared.update(dict.fromkeys(under, _SURE // ((5000 if is_vague(key) else 1000) * len(under))))
     rivals = ((weight, book[one]["lead"][0]) for one, weight in shared.items())
     comparable = [(weight, other) for weight, other in rivals if _comparable(row, other)]
     ranked = sorted(comparable, key=lambda one: (-one[0], one[1].lead_id))
@@ -312,7 +313,12 @@ _SURE: Final = 1_000_000_000  # more than all inexact keys together: each weighs
 
 def crowded(book: Book, key: int) -> bool:
     """Tell whether so many stand under a key now that it tells nobody apart."""
-    return key in book.crowded or book.count(key) > CROWD
+    return key in book.crowded or book.count(key) > crowd(key)
+
+
+def crowd(key: int) -> int:
+    """Give how many may stand under a key before it tells nobody apart."""
+    return VAGUE_CROWD if is_vague(key) else CROWD
 
 
 def exact_keys(customer_keys: Iterable[str], people: Iterable[UUID]) -> list[int]:
@@ -378,7 +384,7 @@ class Holders:
         key = key_of(f"{kind}:{value}")
         if key not in self._keys:
             return 0
-        return CROWD + 1 if crowded(self._book, key) else self._book.count(key)
+        return crowd(key) + 1 if crowded(self._book, key) else self._book.count(key)
 
 
 _GENERAL: Final = General()
@@ -674,7 +680,9 @@ def _under(
     """Give what stands under these exact and other keys, unless it is a crowd even when so many leave."""
     pairs = list(told)
     exact = {key for own, _keys in pairs for key in own}
-    asked = {key: None if key in exact else CROWD + 1 + leaving.get(key, 0) for _own, keys in pairs for key in keys}
+    asked = {
+        key: None if key in exact else crowd(key) + 1 + leaving.get(key, 0) for _own, keys in pairs for key in keys
+    }
     query = sql.SQL(_UNDER).format(lead_key=sql.Identifier(schema, "lead_key"))
     cursor.execute(query, {"keys": list(asked), "most": list(asked.values())})
     ids, under = set(), Counter[int]()
