@@ -7,6 +7,7 @@ Of its rarest word a company also has what is left without any one letter: a mis
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import combinations
 from typing import Final
@@ -24,6 +25,7 @@ _GENERAL: Final = General()
 _VAGUE: Final = ("pair", "sound", "near")
 
 
+@lru_cache(maxsize=1 << 16)
 def key_of(text: str) -> int:
     """Give the digest under which a key is kept: 64 bits with a sign, as PostgreSQL's bigint; odd if it is vague."""
     digest = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)

@@ -30,7 +30,7 @@ from prm_es.aggregates.lead import FINAL, IDENTITY, STATUS_AFTER
 from prm_es.aggregates.policy import NamedAccount, Policy, PolicyLoaded
 from prm_es.frozen import replace
 from prm_es.matching.compare import Strength, compare
-from prm_es.matching.frequencies import General, Kind
+from prm_es.matching.frequencies import Frequencies, General, Kind
 from prm_es.matching.identity import identity_of
 from prm_es.matching.keys import is_vague, key_of, keys_of
 from prm_es.matching.packed import pack, unpack
@@ -48,7 +48,7 @@ from prm_es.store.vault import TOKEN
 MOST: Final = 200  # matches in one screening, those that were first before others
 CROWD: Final = 50  # more than so many under one key, and it tells nobody apart
 VAGUE_CROWD: Final = 16  # and under one that many share by chance
-SCORED: Final = 12  # of those that share keys, the ones that share the most and the rarest
+SCORED: Final = 10  # of those that share keys, the ones that share the most and the rarest
 ACCOUNT: Final = "named_account"
 HARD, PROBABLE, POSSIBLE, RELATED = "hard", "probable", "possible", "related"
 
@@ -283,10 +283,11 @@ class Found:
 def _matches(book: Book, row: Lead, standing: Iterable[UUID]) -> dict[UUID, Found]:
     """Give what one side matches as of now; what it matched before is looked at whatever keys they share."""
     found = {}
+    facts = Holders(book, row)
     others = {other.lead_id: other for other in candidates(book, row)}
     others |= {one: other for one in standing if _comparable(row, other := book[one]["lead"][0])}
     for other in others.values():
-        if (alike := match(book, row, other)) is not None:
+        if (alike := match(row, other, facts)) is not None:
             found[other.lead_id] = alike
     # What a lead has become is told by the lead itself, as long as it is live.
     told = {one for one in found if (it := book[one]["lead"][0]).kind == "opportunity" and it.linked in found}
@@ -301,14 +302,17 @@ def candidates(book: Book, row: Lead) -> list[Lead]:
         if key in exact:
             shared.update(dict.fromkeys(book.under(key), _SURE))
         elif not crowded(book, key) and (under := book.under(key)):
-            shared.update(dict.fromkeys(under, _SURE // ((5000 if is_vague(key) else 1000) * len(under))))
+            weight = (_VAGUE if is_vague(key) else _TELLING) // len(under)
+            shared.update(dict.fromkeys(under, weight))
     rivals = ((weight, book[one]["lead"][0]) for one, weight in shared.items())
-    comparable = [(weight, other) for weight, other in rivals if _comparable(row, other)]
+    comparable = [(weight, other) for weight, other in rivals if weight >= _LEAST and _comparable(row, other)]
     ranked = sorted(comparable, key=lambda one: (-one[0], one[1].lead_id))
     return [other for rank, (weight, other) in enumerate(ranked) if rank < SCORED or weight >= _SURE]
 
 
-_SURE: Final = 1_000_000_000  # more than all inexact keys together: each weighs a thousandth of it at most
+# What one key weighs that nobody else has: an exact one more than all others together.
+_SURE, _TELLING, _VAGUE = 1_000_000_000, 1_000_000, 200_000
+_LEAST: Final = _VAGUE // 8  # one vague key that more than eight have is no reason to look
 
 
 def crowded(book: Book, key: int) -> bool:
@@ -342,8 +346,8 @@ def _common_line(one: Lead, other: Lead) -> bool:
     return not (one.product_lines and other.product_lines) or bool(set(one.product_lines) & set(other.product_lines))
 
 
-def match(book: Book, one: Lead, other: Lead) -> Found | None:
-    """Give how two sides match as of now, or None if they do not; the same whichever of them is named first."""
+def match(one: Lead, other: Lead, facts: Frequencies) -> Found | None:
+    """Give how two sides match, or None if they do not; `facts` are those of `one`."""
     if keys := sorted(set(one.customer_keys) & set(other.customer_keys)):
         words = dict.fromkeys(_EXACT[key.partition(":")[0]] for key in keys)
         return Found(HARD, Decimal(1), keys, ", ".join(words))
@@ -351,7 +355,7 @@ def match(book: Book, one: Lead, other: Lead) -> Found | None:
         return Found(PROBABLE, Decimal(1), ["person"], "same individual")
     if one.identity is None or other.identity is None:
         return None
-    found = compare(_identity(one.identity), _identity(other.identity), Holders(book, one), weights())
+    found = compare(_identity(one.identity), _identity(other.identity), facts, weights())
     if found.strength is Strength.NONE:
         return None
     strength = POSSIBLE if found.strength is Strength.PROBABLE and _told_apart(one, other) else found.strength.value
@@ -374,10 +378,14 @@ class Holders:
 
     def __init__(self, book: Book, one: Lead) -> None:
         self._book, self._keys = book, frozenset(one.keys)
+        self._shares: dict[str, float] = {}
 
     def share(self, token: str) -> float:
         """Give the share of all names that have the word: in general, or here if it is more common here."""
-        return max(_GENERAL.share(token), self.holders("word", token) / _AT_LEAST)
+        known = self._shares.get(token)
+        if known is None:
+            known = self._shares[token] = max(_GENERAL.share(token), self.holders("word", token) / _AT_LEAST)
+        return known
 
     def holders(self, kind: Kind | Literal["word"], value: str) -> int:
         """Give how many have the value: of a crowd, that it is one."""
