@@ -49,6 +49,7 @@ from prm_es.matching.frequencies import General
 from prm_es.matching.identity import Identity
 from prm_es.matching.keys import key_of
 from prm_es.matching.packed import unpack
+from prm_es.matching.weights import default
 from prm_es.messages import Actor, Envelope, Recorded, Role, stored_state
 from prm_es.projections import conflicts
 from prm_es.projections.ordered import OrderedProjector
@@ -247,7 +248,7 @@ def brute_force(sample: Sequence[conflicts.Lead]) -> list[tuple[int, int]]:
         alike = process.extract(name, names[one + 1 :], scorer=fuzz.ratio, score_cutoff=CLOSE, limit=None)
         pairs |= {(one, one + 1 + other) for _name, _score, other in alike}
     pairs |= _same_value(sample)
-    found = ((pair, conflicts.match(*(sample[one] for one in pair), General())) for pair in sorted(pairs))
+    found = ((pair, conflicts.match(*(sample[one] for one in pair), General(), default())) for pair in sorted(pairs))
     return [pair for pair, alike in found if alike and alike.strength in ("probable", "possible")]
 
 

@@ -716,6 +716,38 @@ def available(
     raise typer.Exit(DIFFERS if isinstance(done, Refused) else 0)
 
 
+@app.command()
+def screen(
+    given: Annotated[
+        str, typer.Option("--policy", metavar="FILE|VERSION", help="A policy file, or the version of one loaded.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Must be given: nothing is written, nobody is told.")
+    ] = False,
+    data: DataOption = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Compare everything in the log under any policy and print the pairs that match at its end.
+
+    Example: prm-es screen --policy policy.yaml --dry-run --format csv
+    """
+    from prm_es.policies import chosen  # noqa: PLC0415
+    from prm_es.screening import COLUMNS, Screening, summary  # noqa: PLC0415
+    from prm_es.store.store import Store  # noqa: PLC0415
+
+    if not dry_run:
+        raise Usage("screen only tries a policy: give --dry-run. Leads are screened by `prm-es conflicts`")
+    with Store(_connected(data), "auditor") as store:
+        screening, head, position = Screening(chosen(store, given)), store.head(), 0
+        while events := store.events(position, 2000, head):
+            screening.take(events)
+            position = events[-1].position
+    pairs = screening.pairs()
+    write(COLUMNS, (one.row for one in pairs), form)
+    for line in summary(pairs):
+        typer.echo(line, err=True)
+
+
 _SHOWN = (
     "pipeline, opportunities, partners, leads, registrations, protected-customers, offers, conflicts, deadlines,"
     " performance, scorecard or goals."

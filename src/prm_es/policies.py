@@ -6,6 +6,7 @@ A version is loaded once and never changed. An old decision keeps the version th
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import orjson
@@ -13,6 +14,7 @@ import orjson
 from prm_es.aggregates import policy
 from prm_es.aggregates.catalogue import parse_event, wire_type
 from prm_es.aggregates.policy import Policy, PolicyLoaded
+from prm_es.errors import Usage
 from prm_es.messages import Actor, Envelope, Recorded, Role, stored_state, utc_text
 from prm_es.store.store import NewEvent, Store, Writes
 
@@ -86,6 +88,16 @@ def versions(events: Iterable[Recorded]) -> Sequence[Policy]:
 def known_policies(store: Store) -> Sequence[Policy]:
     """Give every policy there is, as `versions` does, from the store."""
     return versions(store.stream(policy.STREAM))
+
+
+def chosen(store: Store, given: str) -> Policy:
+    """Give the policy of a version that was loaded, or of a file; raises Usage."""
+    if not given.isdecimal():
+        return policy.read(Path(given))
+    by_version = {one.version: one for one in known_policies(store)}
+    if int(given) not in by_version:
+        raise Usage(f"there is no policy version {given}; there are: {', '.join(map(str, by_version))}")
+    return by_version[int(given)]
 
 
 def as_yaml(shown: Policy) -> str:

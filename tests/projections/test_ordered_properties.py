@@ -18,11 +18,14 @@ from prm_es.aggregates import lead as ld
 from prm_es.aggregates import opportunity as o
 from prm_es.aggregates.base import Event, Refused
 from prm_es.aggregates.catalogue import parse_event, wire_type
+from prm_es.aggregates.policy import NamedAccount, Policy, default
 from prm_es.matching.keys import key_of
 from prm_es.messages import Envelope, Recorded
+from prm_es.partitions import partition_of
 from prm_es.projections import conflicts, deadlines, reactions
 from prm_es.projections.base import Rows
 from prm_es.projections.ordered import OrderedModel, OrderedProjector
+from prm_es.screening import Pair, Screening
 from prm_es.settings import Settings
 from tests.aggregates.cases import CM, DEAL, LEAD, events
 from tests.aggregates.test_properties import DEAL_WALKS, PATHS, Step, guided, walk
@@ -227,3 +230,61 @@ def test_the_size_of_a_batch_changes_no_row(channel: Service, model: OrderedMode
         assert _in_batches(channel, model, size) == whole
 
     any_size()
+
+
+# Any policy over the log
+
+
+def _listed(pairs: Sequence[Pair]) -> list[tuple[Any, ...]]:
+    return [one.row for one in pairs]
+
+
+def _tried(policy: Policy, batches: Iterable[Sequence[Recorded]]) -> list[tuple[Any, ...]]:
+    screening = Screening(policy)
+    for batch in batches:
+        screening.take(batch)
+    return _listed(screening.pairs())
+
+
+def test_a_policy_tried_on_the_log_gives_the_pairs_that_stand(channel: Service) -> None:
+    found = _tried(default(), [the_log(channel.settings)])
+    rows = channel.view(
+        "SELECT strength, score, sentence, first_kind, first_lead_id, first_partner_id, second_kind, second_lead_id,"
+        " second_partner_id, found_position FROM lead_conflicts WHERE ended_position IS NULL"
+    )
+    assert sorted(map(str, found)) == sorted(str(tuple(row.values())) for row in rows)
+    assert len(found) > 20
+
+
+def test_a_policy_tried_gives_the_same_pairs_for_any_interleaving_of_partitions_and_any_batches(
+    channel: Service,
+) -> None:
+    log = the_log(channel.settings)
+    whole = _tried(default(), [log])
+
+    @examples(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.randoms(use_true_random=False), st.integers(1, 300))
+    def any_way(dice: Random, size: int) -> None:
+        parts: dict[int, list[Recorded]] = {}
+        for event in log:
+            parts.setdefault(partition_of(event.subject), []).append(event)
+        arrived: list[Recorded] = []
+        while parts:
+            number = dice.choice(sorted(parts))
+            arrived.append(parts[number].pop(0))
+            if not parts[number]:
+                del parts[number]
+        ordered = sorted(arrived, key=lambda one: one.position)
+        batches = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+        assert _tried(default(), batches) == whole
+
+    any_way()
+
+
+def test_named_accounts_and_scope_of_the_policy_tried_count_and_not_those_loaded(channel: Service) -> None:
+    account = NamedAccount(id="a1", name="Adgjmp Serviços SA", customer_id="c-1")
+    tried = default().model_copy(update={"named_accounts": (account,)})
+    before, after = (_tried(policy, [the_log(channel.settings)]) for policy in (default(), tried))
+    more = [row for row in after if row not in before]
+    assert more
+    assert {row[3] for row in more} == {"named_account"}

@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 from uuid import UUID
 
+import orjson
 from psycopg2 import sql
 
 from prm_es.aggregates import lead_messages as lead
@@ -27,7 +28,7 @@ from prm_es.aggregates import opportunity as deal
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.fields import Customer, record_of
 from prm_es.aggregates.lead import FINAL, IDENTITY, STATUS_AFTER
-from prm_es.aggregates.policy import NamedAccount, Policy, PolicyLoaded
+from prm_es.aggregates.policy import STREAM, NamedAccount, Policy, PolicyLoaded
 from prm_es.frozen import replace
 from prm_es.matching.compare import Strength, compare
 from prm_es.matching.frequencies import Frequencies, General, Kind
@@ -36,7 +37,7 @@ from prm_es.matching.keys import is_vague, key_of, keys_of
 from prm_es.matching.packed import pack, unpack
 from prm_es.matching.sentence import sentence as in_words
 from prm_es.matching.sentence import span
-from prm_es.matching.weights import default as weights
+from prm_es.matching.weights import Weights, default
 from prm_es.messages import Envelope, Recorded
 from prm_es.projections import partners
 from prm_es.projections import rows as tables
@@ -118,8 +119,16 @@ class Conflict:
         return self.low_lead_id, self.high_lead_id
 
 
+@dataclass(frozen=True)
+class Rules:
+    """The weights of the policy that was loaded last, as JSON; empty: those that are shipped."""
+
+    stream_id: UUID
+    weights: str
+
+
 def fold(rows: Rows, recorded: Recorded, event: Event) -> Rows:
-    """Give the rows of a partner, lead or opportunity after its own event; conflicts follow in `react`."""
+    """Give the rows of a partner, lead, opportunity or policy after its own event; conflicts follow in `react`."""
     match recorded.aggregate:
         case "partner":
             return fold_partner(rows, recorded, event)
@@ -127,6 +136,9 @@ def fold(rows: Rows, recorded: Recorded, event: Event) -> Rows:
             return {**rows, "lead": (_lead(next(iter(rows["lead"]), None), recorded, event),)}
         case "opportunity":
             return {**rows, "lead": (_opportunity(next(iter(rows["lead"]), None), recorded, event),)}
+        case "policy" if isinstance(event, PolicyLoaded):
+            weights = event.document.get("matching")
+            return {**rows, "rules": (Rules(recorded.subject, orjson.dumps(weights).decode() if weights else ""),)}
         case _:
             return rows
 
@@ -283,11 +295,11 @@ class Found:
 def _matches(book: Book, row: Lead, standing: Iterable[UUID]) -> dict[UUID, Found]:
     """Give what one side matches as of now; what it matched before is looked at whatever keys they share."""
     found = {}
-    facts = Holders(book, row)
+    facts, weights = Holders(book, row), _weights(book)
     others = {other.lead_id: other for other in candidates(book, row)}
     others |= {one: other for one in standing if _comparable(row, other := book[one]["lead"][0])}
     for other in others.values():
-        if (alike := match(row, other, facts)) is not None:
+        if (alike := match(row, other, facts, weights)) is not None:
             found[other.lead_id] = alike
     # What a lead has become is told by the lead itself, as long as it is live.
     told = {one for one in found if (it := book[one]["lead"][0]).kind == "opportunity" and it.linked in found}
@@ -346,7 +358,7 @@ def _common_line(one: Lead, other: Lead) -> bool:
     return not (one.product_lines and other.product_lines) or bool(set(one.product_lines) & set(other.product_lines))
 
 
-def match(one: Lead, other: Lead, facts: Frequencies) -> Found | None:
+def match(one: Lead, other: Lead, facts: Frequencies, weights: Weights) -> Found | None:
     """Give how two sides match, or None if they do not; `facts` are those of `one`."""
     if keys := sorted(set(one.customer_keys) & set(other.customer_keys)):
         words = dict.fromkeys(_EXACT[key.partition(":")[0]] for key in keys)
@@ -355,7 +367,7 @@ def match(one: Lead, other: Lead, facts: Frequencies) -> Found | None:
         return Found(PROBABLE, Decimal(1), ["person"], "same individual")
     if one.identity is None or other.identity is None:
         return None
-    found = compare(_identity(one.identity), _identity(other.identity), facts, weights())
+    found = compare(_identity(one.identity), _identity(other.identity), facts, weights)
     if found.strength is Strength.NONE:
         return None
     strength = POSSIBLE if found.strength is Strength.PROBABLE and _told_apart(one, other) else found.strength.value
@@ -363,6 +375,17 @@ def match(one: Lead, other: Lead, facts: Frequencies) -> Found | None:
 
 
 _EXACT: Final = {"tax": "same tax id", "id": "same customer id"}
+
+
+def _weights(book: Book) -> Weights:
+    """Give the weights that hold now."""
+    rows = book.get(STREAM)
+    return _read_weights(rows["rules"][0].weights if rows and rows["rules"] else "")
+
+
+@lru_cache(maxsize=16)
+def _read_weights(text: str) -> Weights:
+    return Weights.model_validate_json(text) if text else default()
 
 
 def _told_apart(one: Lead, other: Lead) -> bool:
@@ -672,7 +695,7 @@ def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # no
     told += [(exact_keys(*row[1:3]), row[3]) for one, row in standing.items() if one in begins]
     leaving = Counter(key for *_row, keys in standing.values() for key in keys)
     found = _under(cursor, schema, told, leaving)
-    ids = subjects | standing.keys() | found.ids
+    ids = subjects | standing.keys() | found.ids | {STREAM}
     for _hop in range(2):
         cursor.execute(sql.SQL(_IN_CONFLICT).format(**named), {"ids": list(ids)})
         ids |= {one for row in cursor for one in row}
@@ -720,7 +743,7 @@ def around(cursor: Any, schema: str, asked: Lead) -> Book:  # noqa: ANN401
     """Give a book of what shares a key with one side now."""
     exact = exact_keys(asked.customer_keys, asked.people)
     under = _under(cursor, schema, [(exact, asked.keys)], {})
-    rows = tables.load(cursor, _LEADS_ALONE, schema, sorted(under.ids))
+    rows = tables.load(cursor, _LEADS_ALONE, schema, sorted(under.ids | {STREAM}))
     return Book(index, {one: {**MODEL.empty(), **own} for one, own in rows.items()}, under.crowded)
 
 
@@ -776,14 +799,16 @@ def _keys_told(customer: Customer | None, customer_keys: Iterable[str]) -> tuple
 
 
 _LEADS: Final = Table(Lead, ("lead_id",), sealed=("customer",))
+_RULES: Final = Table(Rules, ("stream_id",))
 MODEL = OrderedModel(
     name="conflicts",
-    version=3,
+    version=4,
     aggregates=("partner", "lead", "opportunity", "policy"),
     tables=(
         _LEADS,
         Table(LeadKey, ("key", "lead_id"), derived=postings),
         Table(Conflict, ("low_lead_id", "high_lead_id", "round")),
+        _RULES,
         partners.TABLE,
     ),
     fold=fold,
@@ -795,4 +820,4 @@ MODEL = OrderedModel(
     wanted=wanted,
     for_partners=False,  # it tells who the rivals are
 )
-_LEADS_ALONE: Final = replace(MODEL, tables=(_LEADS,))
+_LEADS_ALONE: Final = replace(MODEL, tables=(_LEADS, _RULES))

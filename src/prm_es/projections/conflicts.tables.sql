@@ -44,3 +44,8 @@ CREATE TABLE {model}.conflict (
     PRIMARY KEY (low_lead_id, high_lead_id, round)
 ) WITH (fillfactor = 80);
 CREATE INDEX ON {model}.conflict (high_lead_id);
+
+CREATE TABLE {model}.rules (
+    stream_id uuid PRIMARY KEY,
+    weights   text NOT NULL
+);
