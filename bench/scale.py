@@ -248,7 +248,7 @@ def brute_force(sample: Sequence[conflicts.Lead]) -> list[tuple[int, int]]:
         alike = process.extract(name, names[one + 1 :], scorer=fuzz.ratio, score_cutoff=CLOSE, limit=None)
         pairs |= {(one, one + 1 + other) for _name, _score, other in alike}
     pairs |= _same_value(sample)
-    found = ((pair, conflicts.match(*(sample[one] for one in pair), General(), default())) for pair in sorted(pairs))
+    found = (((a, b), conflicts.match(sample[a], sample[b], General(), default())) for a, b in sorted(pairs))
     return [pair for pair, alike in found if alike and alike.strength in ("probable", "possible")]
 
 

@@ -717,6 +717,35 @@ def available(
 
 
 @app.command()
+def forget(
+    reason: Annotated[str, typer.Option(help="Why, such as request or retention.")],
+    actor: Annotated[str, typer.Option("--as", metavar="ID:ROLE", help="Who decides: a vendor_admin.")],
+    person: Annotated[
+        UUID | None, typer.Argument(metavar="[PERSON]", help="The person's id, as events name it.")
+    ] = None,
+    email: Annotated[str | None, typer.Option()] = None,
+    phone: Annotated[str | None, typer.Option(help="As it was sent.")] = None,
+    tax_id: Annotated[str | None, typer.Option(metavar="COUNTRY:NUMBER", help="An individual's.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Forget a person: what was sealed for it can never be read again, and nothing is found by it.
+
+    Example: prm-es forget --email bob@example.com --reason request --as vera:vendor_admin
+    """
+    from prm_es import forgetting  # noqa: PLC0415
+    from prm_es.upstream.doing import actor_of  # noqa: PLC0415
+
+    who = person or forgetting.known_by(email=email, phone=phone, tax_id=tax_id)
+    done = forgetting.forget(_connected(data), who, reason, actor_of(actor))
+    if isinstance(done, forgetting.NotDone):
+        _fail(done.sentence, DIFFERS)
+    elif done.position is None:
+        typer.echo(f"person {done.person_id}: no key of it is there; nothing was changed")
+    else:
+        typer.echo(f"person {done.person_id} forgotten at position {done.position}; {done.values} values in clear went")
+
+
+@app.command()
 def screen(
     given: Annotated[
         str, typer.Option("--policy", metavar="FILE|VERSION", help="A policy file, or the version of one loaded.")

@@ -13,10 +13,13 @@ import pytest
 from prm_es.aggregates.availability import Answer
 from prm_es.aggregates.policy import Policy, default
 from prm_es.availability import Spellings, ask, question_of
+from prm_es.forgetting import Done, NotDone, forget
 from prm_es.messages import Actor, Envelope, Role, utc_text
 from prm_es.policies import Loaded, known_policies, load_policy
 from prm_es.projections import conflicts
+from prm_es.projections.runner import schema_of
 from prm_es.settings import Settings
+from tests.projections.generations import live
 from tests.projections.ordered import Service, service
 from tests.support import ADMIN, IMPORTER, MANAGER, PROBLEM, check_log, command, refusal, rows, today
 from tests.workers import until
@@ -270,6 +273,34 @@ def test_a_named_account_comes_before_every_lead_until_the_policy_drops_it(prm: 
     found = prm.view("SELECT status, ended_because FROM lead_conflicts WHERE first_kind = 'named_account'")
     assert found == [{"status": "past", "ended_because": "dropped"}] * 2
     prm.desk.accepted(command("lead.approve", late))
+
+
+# Individuals
+
+
+def test_the_same_individual_is_found_by_a_digest_and_by_nothing_once_it_is_forgotten(prm: Service) -> None:
+    customer = {"name": "Maria Dorotéia Quadros", "tax_ids": [{"country": "BR", "value": "52998224725"}]}
+    first = registered(prm, seller(prm, "Acme"), customer)
+    second = registered(prm, seller(prm, "Beta"), customer)
+    prm.settle()
+    (match,) = content(prm, second, "lead.screened")["matches"]
+    assert (match["strength"], match["matched_keys"]) == ("probable", ["person"])
+    (row,) = prm.view("SELECT * FROM lead_conflicts WHERE second_lead_id = %s", (second,))
+    assert (row["status"], row["customer"]) == ("open", "Maria Dorotéia Quadros")
+    schema = schema_of(prm.settings, "conflicts", live(prm.settings, conflicts.MODEL))
+    held = rows(prm.settings, f"SELECT * FROM {schema}.lead WHERE lead_id = ANY(%s)", ([first, second],))
+    assert "quadros" not in str(held).lower()
+    assert isinstance(forget(prm.settings, "BR:52998224725", "request", MANAGER), NotDone)
+    done = forget(prm.settings, "BR:52998224725", "request", ADMIN)
+    assert isinstance(done, Done)
+    assert done.values > 0
+    prm.settle()
+    assert content(prm, second, "lead.screened")["clear"] is True
+    (row,) = prm.view("SELECT * FROM lead_conflicts WHERE second_lead_id = %s", (second,))
+    assert (row["status"], row["ended_because"], row["customer"]) == ("past", "forgotten", None)
+    assert not rows(prm.settings, f"SELECT * FROM {schema}.lead_key WHERE lead_id = ANY(%s)", ([first, second],))
+    assert forget(prm.settings, "BR:52998224725", "request", ADMIN) == Done(done.person_id, None)
+    prm.desk.accepted(command("lead.approve", second))
 
 
 # Is it free, by its spelling?

@@ -89,6 +89,7 @@ def test_the_deadline_of_an_opportunity_is_that_of_its_state(steps: list[Step]) 
     assert due == ([state.stalls_at] if stands else [])
 
 
+@examples(deadline=None)  # the first one reads the matcher's tables
 @given(PATHS)
 def test_what_conflicts_and_reactions_know_of_a_lead_is_what_its_state_says(path: Any) -> None:
     told, state = told_by(path)

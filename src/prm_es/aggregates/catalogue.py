@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from prm_es.aggregates import lead, opportunity, partner
 from prm_es.aggregates.base import Aggregate, Command, Event, FieldError, Refused
+from prm_es.aggregates.person import Forgotten
 from prm_es.aggregates.policy import PolicyLoaded
 from prm_es.errors import Poison, TooOld, UnknownType, Unreadable
 from prm_es.messages import Recorded
@@ -31,7 +32,8 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
 }
 _STORED: Final[Sequence[type[Event]]] = (
     *(event for aggregate in AGGREGATES.values() for event in aggregate.events),
-    PolicyLoaded,  # its stream has no commands
+    PolicyLoaded,  # these streams have no commands
+    Forgotten,
 )
 EVENTS: Final[Mapping[str, type[Event]]] = {PREFIX + event.TYPE: event for event in _STORED}
 # Old wire type -> function that turns its data into the data of the newest type of the same name.

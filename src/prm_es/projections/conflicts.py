@@ -28,6 +28,7 @@ from prm_es.aggregates import opportunity as deal
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.fields import Customer, record_of
 from prm_es.aggregates.lead import FINAL, IDENTITY, STATUS_AFTER
+from prm_es.aggregates.person import Forgotten
 from prm_es.aggregates.policy import STREAM, NamedAccount, Policy, PolicyLoaded
 from prm_es.frozen import replace
 from prm_es.matching.compare import Strength, compare
@@ -429,6 +430,8 @@ def _first(one: Lead, other: Lead) -> UUID:
 def react(book: Book, before: Rows, parsed: Parsed) -> Sequence[Envelope]:
     """Bring the conflicts of what the event is about up to its position; gives the screenings that this asks for."""
     recorded, event = parsed.recorded, parsed.event
+    if isinstance(event, Forgotten):
+        return _screenings(book, _forget(book, parsed), recorded)
     if isinstance(event, PolicyLoaded):
         return _screenings(book, _name_accounts(book, event, parsed), recorded)
     if recorded.aggregate not in ("lead", "opportunity"):
@@ -450,6 +453,22 @@ def react(book: Book, before: Rows, parsed: Parsed) -> Sequence[Envelope]:
 def _screenings(book: Book, again: Iterable[UUID], recorded: Recorded) -> list[Envelope]:
     sides = (book[one]["lead"][0] for one in sorted(again))
     return [_screen(book, side, recorded) for side in sides if side.kind == "lead"]
+
+
+def _forget(book: Book, parsed: Parsed) -> set[UUID]:
+    """Let nothing be found by a person any more; gives the leads to be screened."""
+    person = parsed.recorded.subject
+    (gone,) = exact_keys((), (person,))
+    again: set[UUID] = set()
+    for one in book.find(gone):
+        rows = book[one]
+        row: Lead = rows["lead"][0]
+        people, keys = [it for it in row.people if it != person], [key for key in row.keys if key != gone]
+        after = replace(row, people=people, keys=keys)
+        book[one] = {**rows, "lead": (after,)}
+        if not _ended(after):
+            again |= _compare(book, after, parsed)
+    return again
 
 
 def _name_accounts(book: Book, event: PolicyLoaded, parsed: Parsed) -> set[UUID]:
@@ -583,6 +602,8 @@ def _over(one: Conflict, row: Lead, recorded: Recorded, event: Event) -> Conflic
     because = row.status if _ended(row) else "transferred" if isinstance(event, lead.Transferred) else "changed"
     if _ended(row) and isinstance(event, lead.ProtectionEnded):
         because = event.outcome
+    if isinstance(event, Forgotten):
+        because = "forgotten"
     return replace(one, ended_position=recorded.position, ended_at=recorded.recorded_at, ended_because=because)
 
 
@@ -683,7 +704,8 @@ def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # no
     subjects = {one.recorded.subject for one in mine}
     subjects |= {one.event.opportunity_id for one in mine if isinstance(one.event, lead.Converted)}
     policies = [one.event for one in events if isinstance(one.event, PolicyLoaded)]
-    if not subjects and not policies:
+    forgotten = [one.recorded.subject for one in events if isinstance(one.event, Forgotten)]
+    if not subjects and not policies and not forgotten:
         return Around()
     named = {name: sql.Identifier(schema, name) for name in ("lead", "conflict")}
     cursor.execute(sql.SQL(_STANDING).format(**named), {"ids": list(subjects), "accounts": bool(policies)})
@@ -692,6 +714,7 @@ def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # no
     begins |= {linked for one in begins if one in standing and (linked := standing[one][0])}
     told = [_told_of(one.event) for one in mine]
     told += [_keys_told(one.customer, one.customer_keys) for event in policies for one in _named(event)]
+    told += [(keys, keys) for keys in (exact_keys((), (one,)) for one in forgotten)]
     told += [(exact_keys(*row[1:3]), row[3]) for one, row in standing.items() if one in begins]
     leaving = Counter(key for *_row, keys in standing.values() for key in keys)
     found = _under(cursor, schema, told, leaving)
@@ -803,7 +826,7 @@ _RULES: Final = Table(Rules, ("stream_id",))
 MODEL = OrderedModel(
     name="conflicts",
     version=4,
-    aggregates=("partner", "lead", "opportunity", "policy"),
+    aggregates=("partner", "lead", "opportunity", "policy", "person"),
     tables=(
         _LEADS,
         Table(LeadKey, ("key", "lead_id"), derived=postings),

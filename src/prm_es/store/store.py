@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 
 from prm_es.messages import Recorded, recorded
 from prm_es.settings import DbRole, Settings
@@ -195,6 +196,25 @@ class Batch:
         rows = [(tax_key, partner_id) for partner_id, taxes in held.items() for tax_key in sorted(taxes)]
         with self._connection.cursor() as cursor:
             cursor.executemany("INSERT INTO partner_identifiers (tax_key, partner_id) VALUES (%s, %s)", rows)
+
+    def generations(self, bookkeeping: str) -> list[tuple[str, int]]:
+        """Give every read model's generations: name and number."""
+        query = sql.SQL("SELECT name, generation FROM {}.generations ORDER BY name, generation")
+        rows = self._connection.execute(query.format(sql.Identifier(bookkeeping)))
+        return [(row["name"], row["generation"]) for row in rows]
+
+    def destroy_key(self, key_id: UUID, clear: Iterable[tuple[str, str]]) -> int | None:
+        """Destroy a person's key and the rows in clear of these tables; only the owner may.
+
+        Gives how many rows there were, None if there is no such key. Who writes such a row holds the key's row until
+        its commit: it is waited for, and the row then seen.
+        """
+        gone = self._connection.execute("DELETE FROM keys WHERE key_id = %s AND kind = 'person'", (key_id,))
+        if not gone.rowcount:
+            return None
+        delete = sql.SQL("DELETE FROM {} WHERE key_id = %s")
+        tables = (sql.Identifier(*one) for one in clear)
+        return sum(self._connection.execute(delete.format(one), (key_id,)).rowcount for one in tables)
 
     def load_keys(self, key_ids: Iterable[UUID]) -> None:
         """Load keys ahead, in one query, for the sealing that follows."""
