@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import kafka.producer.kafka as producing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,12 +30,12 @@ RECORDS = st.lists(
 @pytest.fixture(autouse=True)
 def _given_back() -> Iterator[None]:
     yield
-    compiled_records.use()
+    plain()
 
 
 def plain() -> None:
     memory_records.DefaultRecordBatch = DefaultRecordBatch
-    memory_records.DefaultRecordBatchBuilder = DefaultRecordBatchBuilder
+    memory_records.DefaultRecordBatchBuilder = producing.DefaultRecordBatchBuilder = DefaultRecordBatchBuilder
 
 
 def written(records: Sequence[Record], *, transactional: bool) -> bytes:
