@@ -58,6 +58,7 @@ def test_every_heading_sorts_by_what_its_list_can_be_sorted_by(table: Table) -> 
 
 def test_a_bare_address_is_the_first_view_and_all_is_everything() -> None:
     assert listing.asked(LEADS, {}) == {"status": "submitted,in_review", "sort": "sla_due_at"}
+    assert listing.asked(LEADS, {}, vendor=False) == {"sort": "-came_in_at"}
     assert listing.asked(LEADS, {"all": "1"}) == {}
     assert listing.asked(LEADS, {"status": "", "owner": "ana"}) == {"owner": "ana"}
 

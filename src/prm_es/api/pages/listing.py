@@ -46,11 +46,11 @@ class Chip:
     without: str
 
 
-def asked(table: Table, query: Mapping[str, str]) -> dict[str, str]:
+def asked(table: Table, query: Mapping[str, str], *, vendor: bool = True) -> dict[str, str]:
     """Give what the address asks for; without any question the first of the views given."""
     given = {name: value for name, value in query.items() if value and name != "part"}
     if not given and table.tabs:
-        return dict(parse_qsl(table.tabs[0][1]))
+        return dict(parse_qsl(table.first if table.first and not vendor else table.tabs[0][1]))
     given.pop("all", None)
     return given
 

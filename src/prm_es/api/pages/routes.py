@@ -234,7 +234,7 @@ def table_page(seen: Visit, table: Table, template: str = "table.html", **more: 
     if table.vendor_only and not seen.vendor:
         return missing(seen)
     query = dict(seen.request.query_params)
-    given = listing.asked(table, query)
+    given = listing.asked(table, query, vendor=seen.vendor)
     if len(given.get("text", "  ")) < LEAST_TEXT:
         del given["text"]
     found = seen.doors.listing(seen.principal, table.name, given)

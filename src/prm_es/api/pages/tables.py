@@ -39,7 +39,7 @@ class Table:
     """A list as a page.
 
     `tabs` are views that everybody has: a title and a query. `link` opens a row. `find` is the filter that a few
-    letters are looked for with.
+    letters are looked for with. `first` is the query with which a partner's people begin, the first tab's if empty.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Table:
     vendor_only: bool = False
     empty: str = ""
     find: str = "text"
+    first: str = ""
 
 
 _PARTNER = Column("partner", _n("Partner"), vendor_only=True)
@@ -156,6 +157,7 @@ LEADS: Final = Table(
     (("status", _n("Status")), ("partner", _n("Partner")), ("owner", _n("Owner"))),
     ("leads",),
     empty=_n("Nothing waits here."),
+    first="sort=-came_in_at",
 )
 
 REGISTRATIONS: Final = Table(
