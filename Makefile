@@ -35,8 +35,9 @@ fuzz: setup ## INPUTS bad inputs by SEED to the command door: each is answered o
 bench: setup ## commands a second, beside the documented way of the eventsourcing library, and the ratio
 	$(BIN)/python bench/throughput.py $(ARGS)
 
-bench-conflicts: .venv/bench ## customers told apart under two spellings, beside Splink and a rule; SETS=FOLDER of labelled sets
+bench-conflicts: .venv/bench ## customers told apart under two spellings, beside Splink and a rule, and at a million leads; SETS=FOLDER of labelled sets
 	$(BIN)/python bench/conflicts.py $(if $(SETS),--data $(SETS)) $(ARGS)
+	$(BIN)/python bench/scale.py
 
 .venv/bench: .venv/ready requirements.bench.lock
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.bench.lock

@@ -50,7 +50,7 @@ from prm_es.store.vault import TOKEN
 MOST: Final = 200  # matches in one screening, those that were first before others
 CROWD: Final = 50  # more than so many under one key, and it tells nobody apart
 VAGUE_CROWD: Final = 16  # and under one that many share by chance
-SCORED: Final = 10  # of those that share keys, the ones that share the most and the rarest
+SCORED: Final = 8  # of those that share keys, the ones that share the most and the rarest
 ACCOUNT: Final = "named_account"
 HARD, PROBABLE, POSSIBLE, RELATED = "hard", "probable", "possible", "related"
 

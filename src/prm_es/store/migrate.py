@@ -118,7 +118,7 @@ _BOOKKEEPING: Final[tuple[LiteralString, ...]] = (
         applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )""",
     "GRANT USAGE ON SCHEMA {store} TO {writer}, {projector}, {auditor}",
-    "GRANT SELECT ON {store}.schema_migrations TO {writer}, {projector}, {auditor}",
+    "GRANT SELECT ON {store}.schema_migrations TO {owner}, {writer}, {projector}, {auditor}",
 )
 
 
