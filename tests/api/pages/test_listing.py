@@ -86,6 +86,18 @@ def test_filters_are_said_in_words_and_can_be_taken_away() -> None:
     assert dict(parse_qsl(chips[0].without)) == {name: value for name, value in given.items() if name != "status"}
 
 
+def test_a_filter_without_a_field_is_kept_when_another_is_set() -> None:
+    given = {
+        "status": "open",
+        "overdue": "true",
+        "stage": "committed",
+        "amount_from": "5",
+        "text": "x",
+        "sort": "owner",
+    }
+    assert listing.kept(OPPORTUNITIES, given) == {"status": "open", "overdue": "true"}
+
+
 def test_groups_are_named_lead_to_their_rows_and_end_with_the_sums_of_all() -> None:
     items: list[dict[str, Any]] = [
         {

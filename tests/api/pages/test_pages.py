@@ -95,6 +95,10 @@ def test_groups_are_counted_and_summed_by_currency(house: Api) -> None:
     assert "Prospect" in shown
 
 
+def test_the_form_of_filters_carries_what_the_view_has_set(house: Api) -> None:
+    assert '<input type="hidden" name="status" value="open">' in page(house, "/opportunities").text
+
+
 def test_a_filter_that_cannot_be_is_said_beside_the_table(house: Api) -> None:
     answer = page(house, "/opportunities?due=someday")
     assert answer.status_code == 200

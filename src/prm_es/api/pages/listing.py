@@ -112,6 +112,14 @@ def _value(known: Filter | None, value: str, reader: Reader) -> str:
     return value
 
 
+def kept(table: Table, given: Mapping[str, str]) -> dict[str, str]:
+    """Give the filters that are set and have no field of their own, as a view given sets them."""
+    fields = {table.find}
+    for one in (*table.filters, *table.more):
+        fields |= {f"{one.name}_from", f"{one.name}_to"} if one.kind == "range" else {one.name}
+    return {name: value for name, value in given.items() if name not in fields | _NOT_FILTERS}
+
+
 def link_of(table: Table, row: Mapping[str, Any]) -> str:
     return table.link.format(**row)
 

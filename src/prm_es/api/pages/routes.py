@@ -256,6 +256,7 @@ def table_page(seen: Visit, table: Table, template: str = "table.html", **more: 
         columns=listing.heads(table, given, vendor=seen.vendor),
         tabs=[{"title": one.title, "query": one.query, "current": one.current} for one in listing.tabs(table, given)],
         chips=listing.chips(table, given, seen.reader),
+        kept=listing.kept(table, given),
         filters=table.filters,
         more_filters=table.more,
         groups=table.groups,

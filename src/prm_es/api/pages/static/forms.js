@@ -29,6 +29,10 @@ function leaveOutEmpty(event) {
 }
 
 export function prepareForms() {
+  // What somebody has opened stays open when the page is brought up to date.
+  if (window.Idiomorph) window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.localName === "details");
+  // What is typed to find is asked for as it is typed; leaving the field asks nothing more.
+  document.addEventListener("change", (event) => { if (event.target.type === "search") event.stopPropagation(); }, true);
   document.body.addEventListener("htmx:afterSwap", whenSwapped);
   document.body.addEventListener("htmx:configRequest", (event) => {
     const token = document.querySelector('meta[name="csrf-token"]').content;
