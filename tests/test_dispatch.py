@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from prm_es import dispatch as dispatching
 from prm_es.aggregates import catalogue, policy
 from prm_es.aggregates.partner import Partner
-from prm_es.dispatch import Answer, Record
+from prm_es.dispatch import MAX_DATA, Answer, Record
 from prm_es.errors import TooOld
 from prm_es.messages import Actor, Envelope, Role, structured_command, utc_text
 from prm_es.settings import Settings
@@ -362,6 +362,20 @@ def test_too_large_a_command_is_refused_before_it_is_looked_at(desk: Desk, acme:
     large = opening(acme, competitors=["x" * 250] * 1_100)
     assert refusal(desk.one(large)) == ("command.too_large", [])
     assert rows(migrated, "SELECT 1 FROM events WHERE originator_id = %s", [large.subject]) == []
+
+
+def test_the_largest_event_fits_a_record_although_every_value_in_it_is_encrypted(
+    desk: Desk, migrated: Settings
+) -> None:
+    users = [
+        {"user_id": f"u{n}", "role": "partner_rep", "name": "a" * 255, "email": f"{'x' * 100}@e{n}.example"}
+        for n in range(500)
+    ]
+    largest = partner(users=users)
+    assert 200_000 < len(largest.data) < MAX_DATA
+    (answer,) = desk.accepted(largest)
+    states = rows(migrated, "SELECT state FROM events WHERE notification_id = %s", [answer["events"][0]["position"]])
+    assert len(states[0]["state"]) < 900_000  # of 1,048,576 bytes that a producer sends, headers included
 
 
 @pytest.mark.parametrize(
