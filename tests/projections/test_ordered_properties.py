@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import reduce
-from itertools import combinations, count
+from itertools import combinations, count, cycle
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -212,25 +212,27 @@ def test_every_live_lead_is_screened_as_it_is_and_a_later_one_knows_of_every_ear
 _numbers = count(5000)
 
 
-def _in_batches(prm: Service, model: OrderedModel, size: int) -> Contents:
+def _in_batches(prm: Service, model: OrderedModel, *sizes: int) -> Contents:
+    """Give the rows of batches of these sizes, again and again, each by a worker that knows nothing of the last."""
     with empty_generation(prm.settings, next(_numbers), model) as generation:
-        with closing(OrderedProjector(prm.settings, model, generation=generation)) as projector:
-            while projector.advance(limit=size).events:
-                pass
+        for size in cycle(sizes):
+            with closing(OrderedProjector(prm.settings, model, generation=generation)) as projector:
+                if not projector.advance(limit=size).events:
+                    break
         return contents(prm.settings, generation, model)
 
 
 @pytest.mark.parametrize("model", [conflicts.MODEL, deadlines.MODEL, reactions.MODEL], ids=lambda model: model.name)
-def test_the_size_of_a_batch_changes_no_row(channel: Service, model: OrderedModel) -> None:
+def test_the_sizes_of_batches_and_who_folds_them_change_no_row(channel: Service, model: OrderedModel) -> None:
     whole = _in_batches(channel, model, 100_000)
     assert any(whole.values())
 
     @examples(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.integers(2, 400))
-    def any_size(size: int) -> None:
-        assert _in_batches(channel, model, size) == whole
+    @given(st.lists(st.one_of(st.integers(20, 60), st.integers(60, 400)), min_size=1, max_size=6))
+    def any_sizes(sizes: list[int]) -> None:
+        assert _in_batches(channel, model, *sizes) == whole
 
-    any_size()
+    any_sizes()
 
 
 # Any policy over the log
