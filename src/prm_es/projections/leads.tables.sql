@@ -54,7 +54,12 @@ CREATE TABLE {model}.lead (
     touched_at             timestamptz NOT NULL,
     updated_position       bigint NOT NULL
 ) WITH (fillfactor = 80);
-CREATE INDEX ON {model}.lead (partner_id);
+-- For the questions of api/indexed.py.
+CREATE INDEX ON {model}.lead (came_in_at, lead_id);
+CREATE INDEX ON {model}.lead (partner_id, came_in_at, lead_id);
+CREATE INDEX ON {model}.lead (status, came_in_at, lead_id);
+CREATE INDEX ON {model}.lead (protected_until, lead_id);
+CREATE STATISTICS {model}.lead_kinds (mcv) ON origin, status, decision FROM {model}.lead;
 
 CREATE TABLE {model}.offer (
     lead_id       uuid NOT NULL,
@@ -73,7 +78,8 @@ CREATE TABLE {model}.offer (
     currency      text,
     PRIMARY KEY (lead_id, number)
 ) WITH (fillfactor = 80);
-CREATE INDEX ON {model}.offer (partner_id);
+CREATE INDEX ON {model}.offer (offered_at, lead_id, number);
+CREATE INDEX ON {model}.offer (partner_id, offered_at, lead_id, number);
 
 CREATE TABLE {model}.lead_match (
     lead_id       uuid NOT NULL,

@@ -1,5 +1,4 @@
 CREATE VIEW {read}.goals WITH (security_invoker) AS
-WITH today AS (SELECT (now() AT TIME ZONE {tz})::date AS day)
 SELECT
     g.partner_id,
     p.name AS partner,
@@ -24,7 +23,7 @@ SELECT
         THEN round(expected.value / (g.target - actual.value), 4)
     END AS coverage
 FROM {model}.goal g
-CROSS JOIN today
+CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today -- no WITH: it would keep indexes away
 LEFT JOIN {model}.partner p USING (partner_id)
 CROSS JOIN LATERAL (
     SELECT

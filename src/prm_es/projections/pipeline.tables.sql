@@ -30,7 +30,18 @@ CREATE TABLE {model}.opportunity (
     data_gaps          text[] NOT NULL,
     updated_position   bigint NOT NULL
 ) WITH (fillfactor = 80);
-CREATE INDEX ON {model}.opportunity (partner_id);
+-- For the questions of api/indexed.py. What nearly every event changes is in none: an update then stays within its page.
+CREATE INDEX ON {model}.opportunity (opened_at, opportunity_id);
+CREATE INDEX ON {model}.opportunity (partner_id, opened_at, opportunity_id);
+CREATE INDEX ON {model}.opportunity (owner, opened_at, opportunity_id);
+CREATE INDEX ON {model}.opportunity (stage, opened_at, opportunity_id);
+CREATE INDEX ON {model}.opportunity (coalesce(forecast_override, category), opened_at, opportunity_id);
+CREATE INDEX ON {model}.opportunity (amount, opportunity_id);
+CREATE INDEX ON {model}.opportunity (expected_close_on, opportunity_id);
+-- Stage and status say the same, and so do stage and category: without this a pair that does not go together is searched
+-- for in the whole table.
+CREATE STATISTICS {model}.opportunity_kinds (mcv)
+    ON stage, status, (coalesce(forecast_override, category)) FROM {model}.opportunity;
 
 CREATE TABLE {model}.stage_visit (
     opportunity_id uuid NOT NULL,

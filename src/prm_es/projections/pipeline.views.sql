@@ -38,7 +38,6 @@ COMMENT ON COLUMN {read}.partners.data_gaps IS 'Fields that an import left out a
 COMMENT ON COLUMN {read}.partners.updated_position IS 'Position in the log of the last event that changed the row.';
 
 CREATE VIEW {read}.opportunities WITH (security_invoker) AS
-WITH today AS (SELECT (now() AT TIME ZONE {tz})::date AS day)
 SELECT
     o.opportunity_id,
     o.external_id,
@@ -75,7 +74,7 @@ SELECT
     o.touched_at,
     o.updated_position
 FROM {model}.opportunity o
-CROSS JOIN today
+CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today -- no WITH: it would keep indexes away
 LEFT JOIN {model}.partner p USING (partner_id)
 LEFT JOIN {model}.personal customer ON customer.aggregate_id = o.opportunity_id AND customer.field = 'customer'
 LEFT JOIN {model}.personal action ON action.aggregate_id = o.opportunity_id AND action.field = 'next_action';
