@@ -247,7 +247,7 @@ FROM made
     """
 INSERT INTO {model}.offer
 SELECT id, number, partner_id, came_in_at + number * interval '1 day', CASE WHEN number = 1 THEN 'declined' ELSE 'accepted' END,
-    came_in_at + (number * 24 + 10) * interval '1 hour'
+    came_in_at + (number * 24 + 10) * interval '1 hour', currency
 FROM made CROSS JOIN generate_series(1, 2) number WHERE NOT registered AND status NOT IN ('new','qualified','disqualified')
 """,
 )

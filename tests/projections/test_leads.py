@@ -22,6 +22,7 @@ from prm_es.errors import Usage
 from prm_es.install import install
 from prm_es.projections.base import Rows
 from prm_es.projections.leads import MODEL, Lead, LeadMatch, Offer, fold
+from prm_es.projections.pipeline import MODEL as PIPELINE
 from prm_es.settings import Settings
 from tests.aggregates.cases import ACME, BETA, KEY, LEAD, RIVAL
 from tests.projections.generations import contents, live
@@ -459,7 +460,8 @@ def world(migrated: Settings) -> World:
     world.tell("ended rival", (-11, submitted()), (-1, m.Withdrawn()))
     settled = m.MatchResolved(other_lead=ids["earlier"], outcome="not_a_conflict")
     world.tell("resolved rival", (-9, submitted()), (-8, found(ids["earlier"])), (-7, settled))
-    rebuild.rebuild(migrated, MODEL)
+    for model in (MODEL, PIPELINE):  # partners are found by what the pipeline knows of them
+        rebuild.rebuild(migrated, model)
     return world
 
 

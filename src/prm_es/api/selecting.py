@@ -222,16 +222,16 @@ def _equals(column: sql.Composable, values: _Values) -> sql.Composable:
     return sql.SQL("{} = ANY ({})").format(column, sql.Literal(list(values)))
 
 
-def _partner(one: List, _name: str, values: _Values, here: Surroundings) -> sql.Composable:
+def _partner(one: List, _name: str, values: _Values, _here: Surroundings) -> sql.Composable:
     ids = [str(UUID(value)) for value in values if _is_id(value)]
     names = [_like(value) for value in values if not _is_id(value)]
     found: list[sql.Composable] = []
-    for column in map(sql.Identifier, one.partners):
+    for column in one.partners:
         if ids:
-            found.append(sql.SQL("{} = ANY ({}::uuid[])").format(column, sql.Literal(ids)))
+            found.append(sql.SQL("{} = ANY ({}::uuid[])").format(sql.Identifier(column), sql.Literal(ids)))
         if names:
-            named = sql.SQL("partner ILIKE ANY ({})").format(sql.Literal(names))
-            found.append(_among_partners(one, column, named, here))
+            named = sql.Identifier(column.removesuffix("_id"))
+            found.append(sql.SQL("{} ILIKE ANY ({})").format(named, sql.Literal(names)))
     return sql.SQL("({})").format(sql.SQL(" OR ").join(found))
 
 

@@ -8,7 +8,7 @@ SELECT
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
     p.channel_manager,
-    CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN customer.value ELSE l.customer END AS customer,
+    CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = l.lead_id AND field = 'customer') ELSE l.customer END AS customer,
     l.customer_keys,
     l.country,
     l.product_lines,
@@ -65,7 +65,6 @@ SELECT
 FROM {model}.lead l
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today -- no WITH: it would keep indexes away
 LEFT JOIN {model}.partner p USING (partner_id)
-LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer'
 CROSS JOIN LATERAL (
     SELECT
         l.status IN ('submitted', 'in_review') AS undecided,
@@ -145,7 +144,7 @@ SELECT
     l.partner_id,
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
-    CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN customer.value ELSE l.customer END AS customer,
+    CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = l.lead_id AND field = 'customer') ELSE l.customer END AS customer,
     l.product_lines,
     l.deal_type,
     l.amount,
@@ -177,7 +176,6 @@ SELECT
 FROM {model}.lead l
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today
 LEFT JOIN {model}.partner p USING (partner_id)
-LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer'
 WHERE l.origin = 'registered';
 
 COMMENT ON VIEW {read}.registrations IS 'Every registered lead with its course, from submission to decision, protection and conversion.';
@@ -218,7 +216,7 @@ COMMENT ON COLUMN {read}.registrations.updated_position IS 'Position in the log 
 
 CREATE VIEW {read}.protected_customers WITH (security_invoker) AS
 SELECT
-    CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN customer.value ELSE l.customer END AS customer,
+    CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = l.lead_id AND field = 'customer') ELSE l.customer END AS customer,
     l.customer_keys,
     l.country,
     l.product_lines,
@@ -240,7 +238,6 @@ SELECT
 FROM {model}.lead l
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today
 LEFT JOIN {model}.partner p USING (partner_id)
-LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer'
 WHERE l.protected_until > now();
 
 COMMENT ON VIEW {read}.protected_customers IS 'The book: who holds which customer for which product lines, while the protection runs.';
@@ -271,7 +268,7 @@ SELECT
     o.partner_id,
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
-    CASE WHEN o.opened_at IS NOT NULL OR o.answer = 'accepted' THEN CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN customer.value ELSE l.customer END END AS customer,
+    CASE WHEN o.opened_at IS NOT NULL OR o.answer = 'accepted' THEN CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = l.lead_id AND field = 'customer') ELSE l.customer END END AS customer,
     o.country,
     o.product_lines,
     o.amount,
@@ -288,8 +285,7 @@ SELECT
     o.reason
 FROM {model}.offer o
 LEFT JOIN {model}.lead l USING (lead_id)
-LEFT JOIN {model}.partner p ON p.partner_id = o.partner_id
-LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer';
+LEFT JOIN {model}.partner p ON p.partner_id = o.partner_id;
 
 COMMENT ON VIEW {read}.offers IS 'Every offer of a captured lead to a partner, with what it answered.';
 COMMENT ON COLUMN {read}.offers.lead_id IS 'Lead that was offered.';

@@ -45,7 +45,7 @@ SELECT
     o.partner_id,
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
-    CASE WHEN o.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN customer.value ELSE o.customer END AS customer,
+    CASE WHEN o.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = o.opportunity_id AND field = 'customer') ELSE o.customer END AS customer,
     o.product_lines,
     o.deal_type,
     o.stage,
@@ -64,7 +64,7 @@ SELECT
     o.stage_entered_at,
     CASE WHEN o.status = 'open' THEN today.day - (o.stage_entered_at AT TIME ZONE {tz})::date END AS days_in_stage,
     coalesce(o.closed_on, today.day) - (o.opened_at AT TIME ZONE {tz})::date AS age_days,
-    CASE WHEN o.next_action ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN action.value ELSE o.next_action END AS next_action,
+    CASE WHEN o.next_action ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = o.opportunity_id AND field = 'next_action') ELSE o.next_action END AS next_action,
     o.next_action_due_on,
     o.status = 'open' AND coalesce(o.next_action_due_on < today.day OR o.expected_close_on < today.day, false) AS overdue,
     o.status = 'open' AND o.stalled_at IS NOT NULL AS stalled,
@@ -75,9 +75,7 @@ SELECT
     o.updated_position
 FROM {model}.opportunity o
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today -- no WITH: it would keep indexes away
-LEFT JOIN {model}.partner p USING (partner_id)
-LEFT JOIN {model}.personal customer ON customer.aggregate_id = o.opportunity_id AND customer.field = 'customer'
-LEFT JOIN {model}.personal action ON action.aggregate_id = o.opportunity_id AND action.field = 'next_action';
+LEFT JOIN {model}.partner p USING (partner_id);
 
 COMMENT ON VIEW {read}.opportunities IS 'Every opportunity as it stands: status, next action, age.';
 COMMENT ON COLUMN {read}.opportunities.opportunity_id IS 'Aggregate id.';
