@@ -168,7 +168,7 @@ def test_keys_destroyed_since_the_backup_are_destroyed_again_where_the_replaced_
 
 def schemas(settings: Settings) -> list[str]:
     found = rows(settings, "SELECT nspname FROM pg_namespace WHERE nspname LIKE %s", [f"{settings.prefix}%"])
-    return [row["nspname"] for row in found]
+    return sorted(row["nspname"] for row in found)
 
 
 def test_a_backup_that_is_damaged_or_does_not_verify_leaves_what_is_there(installed: Settings, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_backup_that_is_damaged_or_does_not_verify_leaves_what_is_there(instal
     good = backed_up(installed, tmp_path)
     content = good.read_bytes()
     torn, other = tmp_path / "torn.backup", tmp_path / "other.backup"
-    torn.write_bytes(content[: len(content) // 2])
+    torn.write_bytes(content[:-200])
     other.write_bytes(b"something else")
     change(
         installed,

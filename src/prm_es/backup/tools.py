@@ -30,13 +30,13 @@ def dumping(server: int) -> str:
 
 def reading(file: Path, server: int) -> tuple[str, str]:
     """Give a pg_restore that can read an archive, the nearest to the server, with its contents; raises Unavailable."""
-    said = "there is no pg_restore here"
+    said = ""
     for path in sorted(_known("pg_restore"), key=lambda one: abs(_major(one) - server)):
         done = subprocess.run([path, "--list", str(file)], capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode == 0:
             return path, done.stdout
-        said = done.stderr.strip()
-    raise Unavailable(f"{file} cannot be read as a backup: {said}")
+        said = said or done.stderr.strip()
+    raise Unavailable(f"{file} cannot be read as a backup: {said or 'there is no pg_restore here'}")
 
 
 def _known(name: str) -> Iterator[str]:
