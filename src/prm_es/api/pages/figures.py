@@ -203,7 +203,7 @@ def open_conflicts(cursor: Cursor) -> Row:
         cursor,
         """
         SELECT count(*) AS open, count(*) FILTER (WHERE strength = 'hard') AS hard
-        FROM lead_conflicts WHERE status = 'open'
+        FROM lead_conflicts WHERE status = 'open' AND strength IN ('hard', 'probable')
         """,
     )
     return found or {"open": 0, "hard": 0}
@@ -232,20 +232,29 @@ def conflicts(cursor: Cursor, status: str) -> list[Row]:
         cursor,
         """
         SELECT * FROM lead_conflicts WHERE status = %(status)s
-        ORDER BY strength = 'hard' DESC, found_position DESC LIMIT 200
+        ORDER BY array_position(ARRAY['hard', 'probable', 'possible', 'related'], strength), found_position DESC
+        LIMIT 200
         """,
         {"status": status},
     )
 
 
 def sides(cursor: Cursor, lead_ids: Iterable[object]) -> dict[str, Row]:
-    """Give the leads of a conflict by id."""
+    """Give what is known of the leads and opportunities of a conflict, by id."""
     found = rows(
         cursor,
-        "SELECT * FROM leads WHERE lead_id = ANY (%(ids)s::uuid[])",
+        """
+        SELECT lead_id AS id, customer, customer_keys, country, status, came_in_at, place_position, product_lines,
+            deal_type, amount, currency, expected_close_on, protected_until, owner
+        FROM leads WHERE lead_id = ANY (%(ids)s::uuid[])
+        UNION ALL
+        SELECT opportunity_id, customer, NULL, NULL, status, opened_at, NULL, product_lines, deal_type, amount,
+            currency, expected_close_on, NULL, owner
+        FROM opportunities WHERE opportunity_id = ANY (%(ids)s::uuid[])
+        """,
         {"ids": [str(one) for one in lead_ids]},
     )
-    return {str(row["lead_id"]): row for row in found}
+    return {str(row["id"]): row for row in found}
 
 
 def partner(cursor: Cursor, partner_id: UUID) -> Row | None:

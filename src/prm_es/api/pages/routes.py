@@ -17,7 +17,7 @@ from prm_es.api.pages import actions, figures, listing, story
 from prm_es.api.pages.doors import pairs
 from prm_es.api.pages.figures import STAGES, Row
 from prm_es.api.pages.frame import query_of
-from prm_es.api.pages.language import EMPTY
+from prm_es.api.pages.language import EMPTY, Reader
 from prm_es.api.pages.tables import PROTECTED, TABLES, Table
 from prm_es.api.pages.visit import Seen, Visit
 from prm_es.api.pages.words import CODES, _n
@@ -352,9 +352,9 @@ def _compared(seen: Visit, pair: Row, sides: Mapping[str, Row]) -> list[tuple[st
         (_n("Customer"), lambda row: row.get("customer") or EMPTY),
         (_n("Known by"), lambda row: reader.listed(row.get("customer_keys")) or EMPTY),
         (_n("Country"), lambda row: row.get("country") or EMPTY),
-        (_n("Status"), lambda row: reader.code(row.get("status"), "lead_status")),
-        (_n("Came in"), lambda row: reader.moment(row.get("came_in_at"))),
-        (_n("Place in the log"), lambda row: reader.number(row.get("place_position"))),
+        (_n("Status"), lambda row: _status(row.get("status"), reader) or EMPTY),
+        (_n("Came in"), lambda row: reader.moment(row.get("came_in_at")) or EMPTY),
+        (_n("Place in the log"), lambda row: reader.number(row.get("place_position")) or EMPTY),
         (_n("Product lines"), lambda row: reader.listed(row.get("product_lines")) or EMPTY),
         (_n("Kind of deal"), lambda row: reader.code(row.get("deal_type"), "deal_type") or EMPTY),
         (_n("Amount"), lambda row: reader.money(row.get("amount"), row.get("currency")) or EMPTY),
@@ -368,6 +368,11 @@ def _compared(seen: Visit, pair: Row, sides: Mapping[str, Row]) -> list[tuple[st
         for name, value in lines
         for left, right in ((value(a), value(b)),)
     ]
+
+
+def _status(status: str | None, reader: Reader) -> str:
+    """Say the status of a lead or of an opportunity."""
+    return reader.code(status, "opportunity_status" if status in CODES["opportunity_status"] else "lead_status")
 
 
 def _by_day(seen: Visit, found: Iterable[Row]) -> list[tuple[str, list[Row]]]:

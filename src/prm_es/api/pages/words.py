@@ -86,7 +86,18 @@ CODES: Final[Mapping[str, Mapping[str, str]]] = {
         "transferred": _n("Transferred"),
     },
     "conflict_status": {"open": _n("Open"), "decided": _n("Decided"), "past": _n("Past")},
-    "strength": {"hard": _n("Same customer"), "probable": _n("Probably the same")},
+    "strength": {
+        "hard": _n("Same customer"),
+        "probable": _n("Probably the same"),
+        "possible": _n("Possibly the same"),
+        "related": _n("Related"),
+    },
+    "party": {
+        "lead": _n("Lead"),
+        "opportunity": _n("Opportunity"),
+        "customer": _n("Existing customer"),
+        "named_account": _n("Named account"),
+    },
     "outcome": {
         "award": _n("Awarded to one side"),
         "split": _n("Split"),
@@ -275,6 +286,6 @@ TONES: Final[Mapping[str, Mapping[str, str]]] = {
     "sla": {"green": "ok", "amber": "wait", "red": "late", "grey": "done"},
     "answer": {"open": "wait", "accepted": "ok", "declined": "late", "expired": "late"},
     "conflict_status": {"open": "late", "decided": "ok"},
-    "strength": {"hard": "late", "probable": "wait"},
+    "strength": {"hard": "late", "probable": "wait", "possible": "info"},
     "availability": {"free": "ok", "protected": "late", "under_review": "wait"},
 }
