@@ -106,7 +106,7 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
     found["domain_is_name"] = float(_domain_is_name(one, other) or _domain_is_name(other, one))
     found["phone_differs"] = float(bool(one.phones and other.phones) and "phone" not in kinds)
     found["domain_differs"] = float(bool(one.domains and other.domains) and "domain" not in kinds)
-    found["address_differs"] = float(_addresses_differ(one, other) and "address" not in kinds)
+    found["address_differs"] = float(_addresses_differ(one, other))
     found["postcode_same"] = float(one.postcode is not None and one.postcode == other.postcode)
     if one.city and other.city:
         same_city = _same_city(one.city, other.city)
@@ -311,7 +311,10 @@ def _streets_alike(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _addresses_differ(one: Identity, other: Identity) -> bool:
-    return bool(one.address and other.address and (one.address.key and other.address.key))
+    a, b = one.address, other.address
+    if a is None or b is None or a.key is None or b.key is None:
+        return False
+    return a.number != b.number or not _streets_alike(a.street, b.street)
 
 
 def _place_like(one: Identity, other: Identity) -> float:
