@@ -9,7 +9,7 @@ MUTANT ?=
 INPUTS ?= 1000000
 SETS ?= $(PRM_BENCH_DATA)
 
-.PHONY: demo test lint check-main bench bench-conflicts chaos fuzz setup lock schemas catalogues dashboards picture loc
+.PHONY: bench-web demo test lint check-main bench bench-conflicts chaos fuzz setup lock schemas catalogues dashboards picture loc
 
 demo: setup ## a generated scenario through the whole path, a summary of it, and deadlines at work
 	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
@@ -42,6 +42,9 @@ bench-conflicts: .venv/bench ## customers told apart under two spellings, beside
 .venv/bench: .venv/ready requirements.bench.lock
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.bench.lock
 	touch $@
+
+bench-web: setup ## how fast the lists answer at a million opportunities, beside the bare SQL
+	$(BIN)/python bench/web.py $(ARGS)
 
 schemas: setup ## write schemas/ anew
 	$(BIN)/prm-es schemas schemas
