@@ -1382,7 +1382,7 @@ def restore(
         f"verified up to position {found.position}, commit {found.commits}, digest {found.digest.hex()}", err=True
     )
     if done.forgotten is None:
-        typer.echo("what was forgotten since the backup can be read again: forget it anew", err=True)
+        typer.echo("who was forgotten since the backup can be read again: run `prm-es forget` anew for them", err=True)
     elif done.forgotten:
         typer.echo(f"{done.forgotten} keys that were destroyed since the backup are destroyed again", err=True)
     typer.echo(

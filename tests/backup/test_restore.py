@@ -161,7 +161,7 @@ def test_keys_destroyed_since_the_backup_are_destroyed_again_where_the_replaced_
     assert not rows(installed, "SELECT 1 FROM keys WHERE key_id = %s", [gone["key_id"]])
     assert {sum(compare(installed, model).differs.values()) for model in READ_MODELS.values()} == {0}
     change(installed, *(f"DROP SCHEMA {name} CASCADE" for name in schemas(installed)))
-    assert "forget it anew" in restored(installed, file)
+    assert "run `prm-es forget` anew" in restored(installed, file)
     assert rows(installed, "SELECT 1 FROM keys WHERE key_id = %s", [gone["key_id"]])
     check_log(installed)
 
