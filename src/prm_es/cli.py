@@ -1482,15 +1482,18 @@ def schemas(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("schemas"),
     check: Annotated[bool, typer.Option("--check", help="Only say whether they are as they should be.")] = False,
 ) -> None:
-    """Write the JSON Schema of every message, and asyncapi.yaml.
+    """Write the JSON Schema of every message, asyncapi.yaml and openapi.json.
 
     Example: prm-es schemas schemas/
     """
+    from prm_es.api import openapi  # noqa: PLC0415
     from prm_es.schemas import drift, generate  # noqa: PLC0415
 
     if check:
-        differences = drift(folder)
+        differences = [*drift(folder), *openapi.drift(folder)]
         for line in differences:
             typer.echo(line, err=True)
         raise typer.Exit(DIFFERS if differences else 0)
-    typer.echo(f"{generate(folder)} files written to {folder}", err=True)
+    number = generate(folder)
+    openapi.generate(folder)
+    typer.echo(f"{number + 1} files written to {folder}", err=True)
