@@ -91,7 +91,8 @@ def kafka_server(server_folder: Folder) -> Iterator[Kafka]:
 
 
 @contextmanager
-def _installation(postgres_server: Postgres, kafka_server: Kafka, data: Path) -> Iterator[Settings]:
+def installation(postgres_server: Postgres, kafka_server: Kafka, data: Path) -> Iterator[Settings]:
+    """Give settings with a database, a topic prefix and role names that nobody else uses. Nothing is migrated."""
     prefix = f"t{secrets.token_hex(4)}"
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(prefix)))
@@ -109,14 +110,14 @@ def settings(
     postgres_server: Postgres, kafka_server: Kafka, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Settings]:
     """Settings with a database, a topic prefix and role names that no other module uses. Nothing is migrated."""
-    with _installation(postgres_server, kafka_server, tmp_path_factory.mktemp("data")) as given:
+    with installation(postgres_server, kafka_server, tmp_path_factory.mktemp("data")) as given:
         yield given
 
 
 @pytest.fixture
 def fresh(postgres_server: Postgres, kafka_server: Kafka, tmp_path: Path) -> Iterator[Settings]:
     """Give the same for one test alone."""
-    with _installation(postgres_server, kafka_server, tmp_path) as given:
+    with installation(postgres_server, kafka_server, tmp_path) as given:
         yield given
 
 

@@ -6,11 +6,9 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
-from uuid import UUID
 
 import promql_parser
 import psycopg
@@ -32,10 +30,9 @@ from prm_es.liveness import Liveness
 from prm_es.local.postgres import program
 from prm_es.projections.registry import READ_MODELS
 from prm_es.settings import Settings
-from prm_es.upstream.demo import scenario
 from tests.projections.ordered import service
 from tests.test_compose import OURS, SERVICES
-from tests.workers import write
+from tests.workers import late_story, write
 
 ROOT = Path(__file__).parents[1] / "grafana"
 FILES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "dashboards").glob("*.json")}
@@ -54,12 +51,7 @@ def expressions() -> list[str]:
 @pytest.fixture(scope="module")
 def reader(migrated: Settings) -> Iterator[psycopg.Connection[Any]]:
     """A connection as Grafana has it, to the views with a part of the demo in them."""
-    told = scenario(1, datetime.now(UTC).date())
-    begun: dict[UUID, int] = {}
-    for number, one in enumerate(told):
-        begun.setdefault(one.subject, number)
-    late = [one for one in told if one.type.startswith("prm.partner.") or begun[one.subject] > 0.7 * len(told)]
-    write(migrated, late)
+    write(migrated, late_story(0.3))
     with service(migrated) as ordered:
         for projector in ordered.projectors.values():
             while projector.advance().events:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Self, TypeVar
@@ -144,6 +144,16 @@ def story(deals: int, seed: int = 1) -> tuple[list[Envelope], list[Envelope]]:
     chosen = set([one.subject for one in told if one.type == "prm.opportunity.open"][:deals])
     partners = [one for one in told if one.type.startswith("prm.partner.")]
     return partners, [one for one in told if one.subject in chosen]
+
+
+def late_story(share: float) -> list[Envelope]:
+    """Give the demo's commands about partners, and those about what first comes up in the last share of it."""
+    told = scenario(1, datetime.now(UTC).date())
+    begun: dict[UUID, int] = {}
+    for number, one in enumerate(told):
+        begun.setdefault(one.subject, number)
+    late = (1 - share) * len(told)
+    return [one for one in told if one.type.startswith("prm.partner.") or begun[one.subject] > late]
 
 
 @dataclass(frozen=True)

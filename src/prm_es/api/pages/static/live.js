@@ -7,13 +7,20 @@ let asked = false;
 
 export function refresh() {
   const content = document.getElementById("content");
-  if (document.querySelector("details.menu[open]") || content.matches(":has(form.keep :focus)")) { asked = true; return Promise.resolve(); }
+  if (busy(content)) { asked = true; return Promise.resolve(); }
   asked = false;
   const before = positions(content);
   return window.htmx.ajax("GET", location.pathname + location.search, { target: "#content", swap: "morph:innerHTML" }).then(() => {
     mark(content, before);
     drawCharts(content);
   });
+}
+
+// Somebody chooses or types, or has typed: what is on its way must not take it away.
+function busy(content) {
+  const typed = [...content.querySelectorAll("form.keep:not(.view) :is(input[type=text], textarea)")];
+  return document.querySelector("details.menu[open]") !== null || content.matches(":has(form.keep :focus)")
+    || typed.some((one) => one.value !== one.defaultValue);
 }
 
 function positions(content) {
@@ -37,6 +44,10 @@ function show(state) {
 }
 
 export function watch() {
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const own = event.detail.requestConfig?.elt === document.body; // asked for by refresh, not by somebody
+    if (own && busy(document.getElementById("content"))) { event.detail.shouldSwap = false; asked = true; }
+  });
   const content = document.getElementById("content");
   const sign = document.getElementById("live");
   if (!sign || !content) return;
