@@ -111,10 +111,20 @@ def test_only_the_writer_may_write(filled: Settings, role: DbRole, table: str) -
         connection.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM {table}".encode())
 
 
-@pytest.mark.parametrize("table", [*APPEND_ONLY, "keys", "store_info", "partner_identifiers"])
+HIDDEN = [*(table for table in APPEND_ONLY if table != "commits"), "keys", "store_info", "partner_identifiers"]
+
+
+@pytest.mark.parametrize("table", HIDDEN)
 def test_the_reader_sees_nothing_of_the_store(filled: Settings, table: str) -> None:
     with connected(filled, "reader") as connection, pytest.raises(errors.InsufficientPrivilege):
         connection.execute(f"SELECT 1 FROM {filled.store_schema}.{table}".encode())
+
+
+def test_of_commits_the_reader_sees_how_far_and_when_alone(filled: Settings) -> None:
+    with connected(filled, "reader") as connection:
+        connection.execute("SELECT number, first_position, last_position, recorded_at FROM commits")
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute("SELECT digest FROM commits")
 
 
 def test_the_projector_does_not_see_what_digests_are_keyed_with(filled: Settings) -> None:
