@@ -9,7 +9,7 @@ MUTANT ?=
 INPUTS ?= 1000000
 SETS ?= $(PRM_BENCH_DATA)
 
-.PHONY: bench-web demo test lint check-main bench bench-conflicts chaos fuzz setup lock schemas catalogues dashboards picture loc
+.PHONY: bench-web demo test lint check-main check-web bench bench-conflicts chaos fuzz setup lock schemas catalogues dashboards picture loc
 
 demo: setup ## a generated scenario through the whole path, a summary of it, and deadlines at work
 	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
@@ -45,6 +45,9 @@ bench-conflicts: .venv/bench ## customers told apart under two spellings, beside
 
 bench-web: setup ## how fast the lists answer at a million opportunities, beside the bare SQL
 	$(BIN)/python bench/web.py $(ARGS)
+
+check-web: setup ## who sees what, what fails, the pages in a browser, and bench-web; ends with one line of figures
+	$(BIN)/python bench/check_web.py $(ARGS)
 
 schemas: setup ## write schemas/ anew
 	$(BIN)/prm-es schemas schemas
