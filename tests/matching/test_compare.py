@@ -76,6 +76,12 @@ def test_neighbours_with_other_names_are_related_and_no_more() -> None:
     assert found.strength is Strength.RELATED
 
 
+def test_two_shops_of_one_trade_in_a_town_do_not_match() -> None:
+    one = Record(name="Vexatron Comércio de Tintas Ltda", country="BR", city="Pelotas")
+    found = match(one, replace(one, name="Kolbrivast Comércio de Tintas Ltda"))
+    assert found.strength is Strength.NONE
+
+
 def test_strangers_do_not_match() -> None:
     found = match(ACME, Record(name="Padaria Pomerode", country="BR", city="Recife"))
     assert found.strength is Strength.NONE

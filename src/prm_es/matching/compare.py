@@ -94,7 +94,8 @@ def score_of(found: Evidence, weights: Weights) -> float:
 def _strength(score: float, found: Evidence, weights: Weights) -> Strength:
     if score >= weights.probable:
         return Strength.PROBABLE
-    apart = found.values.get("numbers_differ") or found.values.get("name_other")
+    values = found.values
+    apart = values.get("numbers_differ") or values.get("name_other") or values.get("name_lost", 0.0) >= _LOST
     if (score >= weights.possible and not apart) or _same_rare_name(found):
         return Strength.POSSIBLE
     return Strength.RELATED if _related(found) else Strength.NONE
@@ -106,6 +107,7 @@ def _same_rare_name(found: Evidence) -> bool:
 
 
 _RARE: Final = 11.0
+_LOST: Final = 0.5  # each name has a rare word that the other lacks: two shops of one trade in a town
 
 
 def _related(found: Evidence) -> bool:
