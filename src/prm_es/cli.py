@@ -718,7 +718,7 @@ def available(
 
 @app.command()
 def forget(
-    reason: Annotated[str, typer.Option(help="Why, such as request or retention.")],
+    reason: Annotated[str, typer.Option(help="Why: request, consent_withdrawn, retention or other.")],
     actor: Annotated[str, typer.Option("--as", metavar="ID:ROLE", help="Who decides: a vendor_admin.")],
     person: Annotated[
         UUID | None, typer.Argument(metavar="[PERSON]", help="The person's id, as events name it.")

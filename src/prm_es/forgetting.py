@@ -12,7 +12,7 @@ from stdnum.exceptions import ValidationError
 
 from prm_es.aggregates.catalogue import wire_type
 from prm_es.aggregates.fields import GivenTaxId
-from prm_es.aggregates.person import Forgotten
+from prm_es.aggregates.person import REASONS, Forgotten
 from prm_es.errors import Usage
 from prm_es.messages import Actor, Envelope, Role, stored_state
 from prm_es.projections.base import PERSONAL
@@ -58,8 +58,11 @@ def known_by(*, email: str | None, phone: str | None, tax_id: str | None) -> str
 def forget(settings: Settings, person: UUID | str, reason: str, actor: Actor) -> Done | NotDone:
     """Forget a person, by its id or by its e-mail, phone or tax id, under the append lock.
 
-    Raises SchemaMismatch, psycopg errors. Who is not known, or was forgotten before, is not an error.
+    Raises Usage for a reason that is none of REASONS, SchemaMismatch, psycopg errors. Who is not known, or was
+    forgotten before, is not an error.
     """
+    if reason not in REASONS:
+        raise Usage(f"--reason: one of {', '.join(REASONS)}")
     if actor.role not in MAY_FORGET:
         return NotDone(f"{actor.role} may not forget a person; {', '.join(MAY_FORGET)} may")
     with Store(settings, "owner") as store, store.batch() as batch:

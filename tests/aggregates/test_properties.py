@@ -21,6 +21,7 @@ from prm_es.aggregates import partner as p
 from prm_es.aggregates.base import Aggregate, Command, Decision, Event, Refused
 from prm_es.aggregates.catalogue import COMMANDS, EVENTS, UPCASTS, aggregate_of, parse_command, parse_event, wire_type
 from prm_es.aggregates.fields import GivenContact, GivenCustomer, GivenMoney, Sealed
+from prm_es.aggregates.person import Forgotten
 from prm_es.errors import Poison, TooOld, UnknownType, Unreadable
 from prm_es.messages import Actor, Role
 
@@ -381,7 +382,7 @@ def test_events_survive_storing_and_states_do_not_depend_on_what_is_sealed(
 
 
 FREE = {"note", "reason", "text", "summary", "business_problem", "evidence", "override_reason"}
-CODES = {(event, "reason") for event in (o.Lost, m.Rejected, m.Declined, m.Disqualified)}
+CODES = {(event, "reason") for event in (o.Lost, m.Rejected, m.Declined, m.Disqualified, Forgotten)}
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=lambda event: event.TYPE)
