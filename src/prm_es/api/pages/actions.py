@@ -83,7 +83,7 @@ ACTIONS: Final[tuple[Action, ...]] = (
             Field("amount", _n("Amount"), "money"), Field("expected_close_on", _n("Expected close"), "day"), _NOTE),
            "primary", _n("Give what was asked for; what you leave empty stays as it is."), _n("Resubmitted")),
     Action("lead.convert", _n("Convert to a deal"), ("approved", "accepted", "contacted", "working"),
-           (Field("name", _n("Name of the deal"), hint=_n("Left out: product lines and customer")), *_NEXT,
+           (Field("name", _n("Name of the deal"), required=True), *_NEXT,
             Field("amount", _n("Amount"), "money", hint=_n("Left out: that of the lead")),
             Field("expected_close_on", _n("Expected close"), "day")),
            "primary", done=_n("Converted")),
