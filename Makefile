@@ -9,7 +9,7 @@ MUTANT ?=
 INPUTS ?= 1000000
 SETS ?= $(PRM_BENCH_DATA)
 
-.PHONY: bench-web demo test lint check-main check-web bench bench-conflicts chaos fuzz setup lock schemas catalogues dashboards picture loc
+.PHONY: bench-web demo test lint check-main check-web bench bench-conflicts chaos fuzz setup lock schemas catalogues dashboards picture screenshots loc
 
 demo: setup ## a generated scenario through the whole path, a summary of it, and deadlines at work
 	$(BIN)/prm-es demo --data $(DATA) --seed $(SEED) $(if $(UNTIL),--until $(UNTIL))
@@ -60,6 +60,9 @@ catalogues: setup ## bring the texts of the pages in other languages up to date 
 
 picture: setup ## write docs/picture.svg anew
 	$(BIN)/python docs/picture.py
+
+screenshots: setup ## write the README's pictures of the pages anew; needs a Chromium
+	$(BIN)/python -m tests.web.screenshots
 
 loc: setup ## lines of code by package
 	@for d in src/prm_es src/prm_es/*/ tests bench; do \
