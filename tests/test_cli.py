@@ -495,7 +495,7 @@ def test_wait_says_what_it_waited_for_in_vain(prm: Prm, served: Settings) -> Non
 
 @pytest.mark.parametrize(
     "arguments",
-    [("status",), ("show", "partners"), ("sql", "SELECT 1"), ("history", "partner", str(ACME)), ("migrate",)],
+    [("show", "partners"), ("sql", "SELECT 1"), ("history", "partner", str(ACME)), ("migrate",)],
 )
 def test_a_database_that_is_away_is_exit_code_3(prm: Prm, arguments: tuple[str, ...]) -> None:
     ran = prm(*arguments, PRM_POSTGRES="postgresql://nobody@127.0.0.1:1/none")
@@ -503,6 +503,14 @@ def test_a_database_that_is_away_is_exit_code_3(prm: Prm, arguments: tuple[str, 
     assert "Connection refused" in ran.err
     assert ran.err.startswith("prm-es: ")
     assert "Traceback" not in ran.err
+
+
+def test_status_says_what_it_can_of_a_database_that_is_away(prm: Prm) -> None:
+    ran = prm("status", PRM_POSTGRES="postgresql://nobody@127.0.0.1:1/none")
+    assert ran.code == 3
+    assert re.search(r"^postgresql +127\.0\.0\.1:1/none, away: connection refused$", ran.out, re.MULTILINE)
+    assert re.search(r"^kafka +\S+$", ran.out, re.MULTILINE)
+    assert "Traceback" not in ran.out + ran.err
 
 
 def test_without_anything_running_one_is_told_how_to_start_it(tmp_path: Path) -> None:

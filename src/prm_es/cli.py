@@ -1231,7 +1231,8 @@ def token(
 ) -> None:
     """Print a bearer token for a login of the development issuer that `prm-es up` runs; it lasts an hour.
 
-    Example: curl -H "Authorization: Bearer $(prm-es token carla)" http://127.0.0.1:8080/api/me
+    Example: prm-es token carla
+    It goes with a request as: curl -H "Authorization: Bearer $(prm-es token carla)" http://127.0.0.1:8080/api/me
     """
     from prm_es.local.connect import running  # noqa: PLC0415
     from prm_es.local.logins import token_for  # noqa: PLC0415

@@ -120,6 +120,7 @@ SELECT originator_id FROM events WHERE topic = 'prm.lead.offer_expired.v1' GROUP
 
 def test_nothing_was_lost_and_nothing_came_twice(town: Town) -> None:
     stack, sender = town.stack, town.sender
+    town.settle()  # what was due by the clock that came back has been asked for, and is to be answered
     stack.stop_workers()
     verdict = Verdict()
     given = Given({content: one.name for content, one in sender.contents.items()}, set(sender.sent))

@@ -320,6 +320,7 @@ def test_every_personal_field_of_every_event_is_marked() -> None:
         "prm.lead.declined.v1.reason",
         "prm.lead.disqualified.v1.reason",
         "prm.opportunity.lost.v1.reason",
+        "prm.person.forgotten.v1.reason",
     ]
     assert plan_of(Contact) == {"name": "person", "email": "person", "phone": "person"}
     assert set(plan_of(Customer)) == {"name", "trade_name", "address", "phone", "tax_ids"}
