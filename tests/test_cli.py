@@ -505,14 +505,6 @@ def test_a_database_that_is_away_is_exit_code_3(prm: Prm, arguments: tuple[str, 
     assert "Traceback" not in ran.err
 
 
-def test_status_says_what_it_can_of_a_database_that_is_away(prm: Prm) -> None:
-    ran = prm("status", PRM_POSTGRES="postgresql://nobody@127.0.0.1:1/none")
-    assert ran.code == 3
-    assert re.search(r"^postgresql +127\.0\.0\.1:1/none, away: connection refused$", ran.out, re.MULTILINE)
-    assert re.search(r"^kafka +\S+$", ran.out, re.MULTILINE)
-    assert "Traceback" not in ran.out + ran.err
-
-
 def test_without_anything_running_one_is_told_how_to_start_it(tmp_path: Path) -> None:
     for arguments in (("status",), ("show", "partners"), ("wait",), ("rebuild", "pipeline")):
         ran = in_process({"PRM_DATA": str(tmp_path)}, *arguments)
