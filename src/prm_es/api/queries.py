@@ -230,28 +230,26 @@ def _missing() -> Problem:
 After = Annotated[int, Query(ge=0, le=2**62, description="Answer once this position is visible, within seconds.")]
 
 
+def _item(listed: List, subject: UUID) -> Callable[[Any, Surroundings], Any]:
+    def ask(cursor: Any, here: Surroundings) -> Any:  # noqa: ANN401
+        found = answers.row(cursor, listed, (str(subject),), here)
+        return found and {"item": found}
+
+    return ask
+
+
 @guarded.get("/api/opportunities/{opportunity_id}", tags=["opportunities"])
 async def opportunity(opportunity_id: UUID, request: Request, who: Asking, after: After = 0) -> Response:
     """Give one opportunity as it stands, with its stays in each stage."""
     _ = after
-
-    def ask(cursor: Any, here: Surroundings) -> Any:  # noqa: ANN401
-        found = answers.row(cursor, OPPORTUNITIES, (str(opportunity_id),), here)
-        return found and {"item": found}
-
-    return await _one(request, who, OPPORTUNITIES.model, ask)
+    return await _one(request, who, OPPORTUNITIES.model, _item(OPPORTUNITIES, opportunity_id))
 
 
 @guarded.get("/api/leads/{lead_id}", tags=["leads"])
 async def lead(lead_id: UUID, request: Request, who: Asking, after: After = 0) -> Response:
     """Give one lead as it stands."""
     _ = after
-
-    def ask(cursor: Any, here: Surroundings) -> Any:  # noqa: ANN401
-        found = answers.row(cursor, LEADS, (str(lead_id),), here)
-        return found and {"item": found}
-
-    return await _one(request, who, LEADS.model, ask)
+    return await _one(request, who, LEADS.model, _item(LEADS, lead_id))
 
 
 @guarded.get("/api/partners/{partner_id}", tags=["partners"])
