@@ -42,8 +42,10 @@ def recorded(subject: UUID, position: int, event: Event) -> Recorded:
 
 
 def folded(model: OrderedModel, subject: UUID, told: Iterable[Event]) -> Rows:
+    """Give the rows after what the model reads of these events."""
     numbered = [(recorded(subject, number, event), event) for number, event in enumerate(told, 1)]
-    return reduce(lambda rows, one: model.fold(rows, *one), numbered, model.empty())
+    read = [one for one in numbered if isinstance(one[1], model.reads or Event)]
+    return reduce(lambda rows, one: model.fold(rows, *one), read, model.empty())
 
 
 def told_by(path: Any) -> tuple[list[Event], ld.Lead]:
@@ -102,10 +104,26 @@ def test_what_conflicts_and_reactions_know_of_a_lead_is_what_its_state_says(path
     assert set(lead.customer_keys) == set(state.customer_keys)
     assert tuple(lead.product_lines) == state.product_lines
     assert lead.place == state.place_version
+    assert state.identity_version <= lead.version <= state.version  # as which `screen` answers
     keys = {one.key for one in conflicts.postings(folded(conflicts.MODEL, LEAD, told))}
     assert keys >= {key_of(one) for one in state.customer_keys} if not ld.ended(state) else not keys
     (held,) = folded(reactions.MODEL, LEAD, told)["held"]
     assert (held.status, held.partner_id, held.protected) == (state.status, state.partner_id, state.protected)
+
+
+@given(DEAL_WALKS)
+def test_what_conflicts_knows_of_an_opportunity_is_what_its_state_says(steps: list[Step]) -> None:
+    states: list[o.Opportunity] = [o.AGGREGATE.initial]
+    told = walk(o.AGGREGATE, DEAL, steps, lambda *seen: states.append(seen[-1]))
+    if not told:
+        return
+    (deal,) = folded(conflicts.MODEL, DEAL, told)["lead"]
+    state = states[-1]
+    assert deal.status == state.status
+    assert deal.partner_id == state.partner_id
+    assert deal.product_lines == [product.line for product in state.products]
+    assert (deal.customer is not None) == state.customer
+    assert set(deal.customer_keys) == set(state.customer_keys)
 
 
 # A channel in which many want the same customers

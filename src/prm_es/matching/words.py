@@ -48,16 +48,17 @@ def words() -> Words:
     given: Mapping[str, Any] = yaml.safe_load(files(__package__).joinpath("words.yaml").read_text(encoding="utf-8"))
     phrases = [(phrase, kind) for kind, lines in given["forms"].items() for phrase in _phrases(lines)]
     phrases += [(phrase, MARKER) for phrase in _phrases(given["markers"])]
+    same = _same(given["same"])
     return Words(
         forms_by_last=_by(phrases, -1),
         forms_by_first=_by([one for one in phrases if len(one[0]) > 1 or one[0][0] in _LEADING], 0),
         glued_forms={form: kind for kind, forms in given["glued_forms"].items() for form in forms},
-        same=_same(given["same"]),
+        same=same,
         numbers={
             phrase[0]: digits for digits, lines in given["numbers"].items() for phrase in _phrases([",".join(lines)])
         },
         ties=_singles(given["ties"]),
-        houses=frozenset(_same_word(given["same"], phrase) for phrase in _phrases(given["houses"])),
+        houses=frozenset(same.get(" ".join(phrase), phrase[0]) for phrase in _phrases(given["houses"])),
         streets=_singles(given["streets"]),
         units=_singles(given["units"]),
         street_words=_same(given["street_words"]),
@@ -81,10 +82,6 @@ def _singles(lines: Iterable[str]) -> frozenset[str]:
 def _same(groups: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
     """Map single words, and phrases joined by a space, to the word they stand for."""
     return {" ".join(phrase): word for word, others in groups.items() for phrase in _phrases(others)}
-
-
-def _same_word(groups: Mapping[str, Sequence[str]], phrase: Phrase) -> str:
-    return _same(groups).get(" ".join(phrase), phrase[0])
 
 
 def _by(phrases: Iterable[tuple[Phrase, str]], place: int) -> Mapping[str, Sequence[tuple[Phrase, str]]]:

@@ -31,7 +31,7 @@ class Table:
     """A table of a read model. `sealed` columns may hold tokens; their values in clear go to the personal table.
 
     With `derived` its rows are not folded but follow from the aggregate's other rows, and are written without being
-    read: they are there to search by.
+    read: they are there to search by. `derives_same` tells, if that is cheaper, that two states derive the same rows.
 
     `seen` says which rows a partner's people see: those of its own organisations where there is a column partner_id,
     none where there is not and nothing is said.
@@ -41,6 +41,7 @@ class Table:
     key: tuple[str, ...]
     sealed: tuple[str, ...] = ()
     derived: Callable[[Rows], tuple[Row, ...]] | None = None
+    derives_same: Callable[[Rows, Rows], bool] | None = None
     seen: str = ""
 
     @cached_property
@@ -66,6 +67,12 @@ class Table:
     def key_of(self, row: Row) -> tuple[Any, ...]:
         """Give the values of a row's key."""
         return tuple(getattr(row, name) for name in self.key)
+
+    def row_of(self, values: Sequence[Any]) -> Row:
+        """Give the row with these values, in the order of the columns: what was written is taken as it is."""
+        row: Row = object.__new__(self.row)
+        row.__dict__.update(zip(self.columns, values, strict=True))
+        return row
 
     def values(self, row: Row) -> tuple[Any, ...]:
         """Give the values of a row, in the order of the columns."""

@@ -43,7 +43,7 @@ from prm_es.messages import Envelope, Recorded
 from prm_es.projections import partners
 from prm_es.projections import rows as tables
 from prm_es.projections.base import Rows, Table
-from prm_es.projections.ordered import Around, Book, OrderedModel, Parsed, ask
+from prm_es.projections.ordered import Around, Book, OrderedModel, Page, Parsed, ask
 from prm_es.projections.partners import fold_partner
 from prm_es.store.vault import TOKEN
 
@@ -60,8 +60,9 @@ class Lead:
     """A lead as the comparison needs it, or an opportunity or named account that it is compared with.
 
     `kind` says which of them; `linked` is a lead's opportunity, and an opportunity's lead. `place` is the position that
-    says who was first. `people` are the ids of those whom it names, `identity` what is compared, folded, and `keys`
-    the digests of the keys under which it is found. Nothing of an individual's is there but the id.
+    says who was first, `version` the last of its own that says anything here. `people` are the ids of those whom it
+    names, `identity` what is compared, folded, and `keys` the digests of the keys under which it is found. Nothing of
+    an individual's is there but the id.
     """
 
     lead_id: UUID
@@ -126,6 +127,28 @@ class Rules:
 
     stream_id: UUID
     weights: str
+
+
+# What says something of who it is, in whose hands and how it stands; half of the log does not.
+READS: Final[tuple[type[Event], ...]] = (
+    *STATUS_AFTER,
+    lead.Details,
+    lead.MatchResolved,
+    lead.Protection,
+    lead.ProtectionEnded,
+    lead.ProtectionExpired,
+    lead.ProtectionRevoked,
+    lead.Transferred,
+    deal.Opened,
+    deal.DetailsChanged,
+    deal.PartnerOfRecordChanged,
+    deal.Won,
+    deal.Lost,
+    deal.Reopened,
+    *partners.NAMES,
+    PolicyLoaded,
+    Forgotten,
+)
 
 
 def fold(rows: Rows, recorded: Recorded, event: Event) -> Rows:
@@ -241,13 +264,15 @@ def _ended(row: Lead) -> bool:
 
 def postings(rows: Rows) -> tuple[LeadKey, ...]:
     """Give the keys under which it is found while it is live; for ever by the people whom it names, to forget them."""
-    return tuple(
-        LeadKey(row.lead_id, key) for row in rows["lead"] for key in (_of_people(row) if _ended(row) else row.keys)
-    )
+    return tuple(LeadKey(row.lead_id, key) for row in rows["lead"] for key in _found_under(row))
 
 
-def _of_people(row: Lead) -> list[int]:
-    return sorted(exact_keys((), row.people))
+def _found_under(row: Lead) -> list[int]:
+    return sorted(exact_keys((), row.people)) if _ended(row) else row.keys
+
+
+def _same_postings(before: Rows, after: Rows) -> bool:
+    return [_found_under(row) for row in before["lead"]] == [_found_under(row) for row in after["lead"]]
 
 
 # What is known of a customer
@@ -310,15 +335,19 @@ def _matches(book: Book, row: Lead, standing: Iterable[UUID]) -> dict[UUID, Foun
 def candidates(book: Book, row: Lead) -> list[Lead]:
     """Give those that share a key: all under exact keys, and of the others those that share the most and the rarest."""
     exact = set(exact_keys(row.customer_keys, row.people))
-    shared: Counter[UUID] = Counter()
+    shared: dict[Page, int] = {}
     for key in row.keys:
+        under = book.under(key)
         if key in exact:
-            shared.update(dict.fromkeys(book.under(key), _SURE))
-        elif not crowded(book, key) and (under := book.under(key)):
+            weight = _SURE
+        elif not under or crowded(book, key):
+            continue
+        else:
             weight = (_VAGUE if is_vague(key) else _TELLING) // len(under)
-            shared.update(dict.fromkeys(under, weight))
-    rivals = ((weight, book[one]["lead"][0]) for one, weight in shared.items())
-    comparable = [(weight, other) for weight, other in rivals if weight >= _LEAST and _comparable(row, other)]
+        for page in under:
+            shared[page] = shared.get(page, 0) + weight
+    rivals = ((weight, page.rows["lead"][0]) for page, weight in shared.items() if weight >= _LEAST)
+    comparable = [(weight, other) for weight, other in rivals if _comparable(row, other)]
     ranked = sorted(comparable, key=lambda one: (-one[0], one[1].lead_id))
     return [other for rank, (weight, other) in enumerate(ranked) if rank < SCORED or weight >= _SURE]
 
@@ -553,8 +582,11 @@ def _standing(book: Book, lead_id: UUID) -> list[Conflict]:
 def index(rows: Rows) -> Iterator[Hashable]:
     """Give the keys under which it is found, and those with which it stands in conflict."""
     yield from (ACCOUNT for row in rows["lead"] if row.kind == ACCOUNT and not _ended(row))
-    yield from (row.key for row in postings(rows))
-    yield from (one for row in rows["conflict"] if row.ended_position is None for one in row.ids)
+    for row in rows["lead"]:
+        yield from _found_under(row)
+    for row in rows["conflict"]:
+        if row.ended_position is None:
+            yield from row.ids
 
 
 def wanted(book: Book, command: Envelope) -> bool:
@@ -739,11 +771,8 @@ def _under(
     }
     query = sql.SQL(_UNDER).format(lead_key=sql.Identifier(schema, "lead_key"))
     cursor.execute(query, {"keys": list(asked), "most": list(asked.values())})
-    ids, under = set(), Counter[int]()
-    for key, one in cursor:
-        ids.add(one)
-        under[key] += 1
-    return Around(ids, {key for key, most in asked.items() if most is not None and under[key] >= most})
+    ((ids, crowded),) = cursor.fetchall()
+    return Around(set(ids or ()), set(crowded or ()))
 
 
 def spelled_alike(
@@ -798,8 +827,17 @@ UNION
 SELECT lead_id, linked, customer_keys, people, keys FROM {lead} WHERE kind = 'named_account' AND %(accounts)s
 """
 _UNDER: Final = """
-SELECT asked.key, found.lead_id FROM unnest(%(keys)s::bigint[], %(most)s::bigint[]) AS asked (key, most)
-CROSS JOIN LATERAL (SELECT k.lead_id FROM {lead_key} k WHERE k.key = asked.key LIMIT asked.most) found
+WITH found AS MATERIALIZED (
+    SELECT asked.key, asked.most, under.ids
+    FROM unnest(%(keys)s::bigint[], %(most)s::bigint[]) AS asked (key, most)
+    CROSS JOIN LATERAL (
+        SELECT array_agg(one.lead_id) AS ids
+        FROM (SELECT k.lead_id FROM {lead_key} k WHERE k.key = asked.key LIMIT asked.most) one
+    ) under
+)
+SELECT
+    (SELECT array_agg(DISTINCT lead_id) FROM found, unnest(ids) AS lead_id),
+    (SELECT array_agg(key) FROM found WHERE cardinality(ids) >= most)
 """
 _IN_CONFLICT: Final = """
 SELECT low_lead_id, high_lead_id FROM {conflict}
@@ -825,11 +863,11 @@ _LEADS: Final = Table(Lead, ("lead_id",), sealed=("customer",))
 _RULES: Final = Table(Rules, ("stream_id",))
 MODEL = OrderedModel(
     name="conflicts",
-    version=4,
+    version=5,
     aggregates=("partner", "lead", "opportunity", "policy", "person"),
     tables=(
         _LEADS,
-        Table(LeadKey, ("key", "lead_id"), derived=postings),
+        Table(LeadKey, ("key", "lead_id"), derived=postings, derives_same=_same_postings),
         Table(Conflict, ("low_lead_id", "high_lead_id", "round")),
         _RULES,
         partners.TABLE,
@@ -837,6 +875,7 @@ MODEL = OrderedModel(
     fold=fold,
     views=("lead_conflicts",),
     shared_sql=(partners.SQL,),
+    reads=READS,
     related=related,
     index=index,
     react=react,

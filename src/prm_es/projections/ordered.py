@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,7 +18,7 @@ import structlog
 from psycopg2 import sql
 
 from prm_es.aggregates.base import Event
-from prm_es.aggregates.catalogue import parse_event
+from prm_es.aggregates.catalogue import EVENTS, parse_event
 from prm_es.errors import TooOld
 from prm_es.messages import RESERVED, VENDOR, Actor, Envelope, Recorded, Role
 from prm_es.projections import rows as tables
@@ -57,33 +58,39 @@ class Book:
     def __init__(self, index: "Index", rows: Mapping[UUID, Rows], crowded: AbstractSet[Hashable] = frozenset()) -> None:
         self._index = index
         self.crowded = crowded
-        self._rows: dict[UUID, Rows] = {}
-        self._found: dict[Hashable, set[UUID]] = {}
+        self._pages: dict[UUID, Page] = {}
+        self._found: dict[Hashable, set[Page]] = {}
         for one, own in rows.items():
             self[one] = own
 
     def __getitem__(self, one: UUID) -> Rows:
-        return self._rows[one]
+        return self._pages[one].rows
 
     def __setitem__(self, one: UUID, rows: Rows) -> None:
-        if one in self._rows:
-            for key in self._index(self._rows[one]):
-                self._found[key].discard(one)
-        self._rows[one] = rows
-        for key in self._index(rows):
-            self._found.setdefault(key, set()).add(one)
+        page = self._pages.get(one)
+        if page is None:
+            page = self._pages[one] = Page(one, rows, frozenset())
+        page.rows = rows
+        before, keys = page.keys, frozenset(self._index(rows))
+        if keys != before:
+            page.keys = keys
+            for key in before - keys:
+                self._found[key].discard(page)
+            for key in keys - before:
+                self._found.setdefault(key, set()).add(page)
 
     def get(self, one: UUID) -> Rows | None:
         """Give the rows of an aggregate, or None if there are none."""
-        return self._rows.get(one)
+        page = self._pages.get(one)
+        return page.rows if page else None
 
     def find(self, *keys: Hashable) -> list[UUID]:
         """Give the aggregates that stand under any of these keys, in order."""
-        return sorted(set().union(*(self._found.get(key, ()) for key in keys)))
+        return sorted({page.one for key in keys for page in self._found.get(key, ())})
 
-    def under(self, key: Hashable) -> AbstractSet[UUID]:
-        """Give the aggregates that stand under a key, in no order."""
-        return self._found.get(key, frozenset())
+    def under(self, key: Hashable) -> AbstractSet["Page"]:
+        """Give the pages of the aggregates that stand under a key, in no order."""
+        return self._found.get(key, _NO_PAGES)
 
     def count(self, key: Hashable) -> int:
         """Count the aggregates that stand under a key."""
@@ -91,7 +98,19 @@ class Book:
 
     def items(self) -> Iterable[tuple[UUID, Rows]]:
         """Give every aggregate with its rows."""
-        return self._rows.items()
+        return ((one, page.rows) for one, page in self._pages.items())
+
+
+@dataclass(slots=True, eq=False)  # told apart by identity: hashing ids is what costs when many are looked at
+class Page:
+    """An aggregate in a book: its rows now, and the keys under which they are found."""
+
+    one: UUID
+    rows: Rows
+    keys: AbstractSet[Hashable]
+
+
+_NO_PAGES: Final[AbstractSet[Page]] = frozenset()
 
 
 Index = Callable[[Rows], Iterable[Hashable]]
@@ -123,12 +142,19 @@ class OrderedModel(ReadModel):
     `fold` gives the rows of an event's own aggregate, as everywhere. Then `react(book, before, parsed)` may change rows
     of others in the book and says what to ask; what is not `wanted` any more at the end of the batch is not sent.
     Before, `related` has named the aggregates that the batch leads to; `index` says by what else they are found.
+    `reads` are the only events that say anything to it, if it names some: others are not even loaded.
     """
 
+    reads: tuple[type[Event], ...] = ()
     related: Related = field(default=_nothing_related)
     index: Index = field(default=_no_index)
     react: React = field(default=_no_reaction)
     wanted: Wanted = field(default=_always)
+
+    @cached_property
+    def passed_over(self) -> Sequence[str]:
+        """The wire types that say nothing to it. One that this program does not know is not among them."""
+        return [wire for wire, event in EVENTS.items() if not issubclass(event, self.reads or Event)]
 
 
 def ask(
@@ -217,7 +243,8 @@ class OrderedProjector:
         end = min(head, after + limit, head if upto is None else upto)  # positions have no gaps
         if end <= after:
             return Advanced(after, 0)
-        cursor.execute(_LOG, (after, end, [f"prm.{aggregate}.%" for aggregate in self._model.aggregates]))
+        wanted = [f"prm.{aggregate}.%" for aggregate in self._model.aggregates]
+        cursor.execute(_LOG, (after, end, wanted, self._model.passed_over))
         events = [event_of(row) for row in cursor]
         try:
             self._fold(cursor, generation, events, end)
@@ -290,7 +317,8 @@ def _of_the_past(event: Recorded) -> bool:
 _HEAD: Final = "SELECT last_position FROM commits ORDER BY number DESC LIMIT 1"
 _LOG: Final = (
     "SELECT notification_id, originator_id, originator_version, topic, state FROM events"
-    " WHERE notification_id > %s AND notification_id <= %s AND topic LIKE ANY(%s) ORDER BY notification_id"
+    " WHERE notification_id > %s AND notification_id <= %s AND topic LIKE ANY(%s) AND topic <> ALL(%s::text[])"
+    " ORDER BY notification_id"
 )
 
 

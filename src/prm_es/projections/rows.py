@@ -6,6 +6,7 @@ from io import StringIO
 from typing import Any, Final
 from uuid import UUID
 
+import orjson
 import psycopg2.extras
 from psycopg2 import sql
 
@@ -27,9 +28,9 @@ def load(cursor: Any, model: ReadModel, schema: str, ids: Sequence[UUID]) -> dic
             _names(table.columns), sql.Identifier(schema, table.name), sql.Identifier(table.key[0]), _names(table.key)
         )
         cursor.execute(query, (list(ids),))
+        place = table.columns.index(table.key[0])
         for values in cursor:
-            row = table.row(*values)
-            found[getattr(row, table.key[0])][table.name].append(row)
+            found[values[place]][table.name].append(table.row_of(values))
     return {one: {name: tuple(rows) for name, rows in tables.items()} for one, tables in found.items()}
 
 
@@ -47,7 +48,7 @@ def save(cursor: Any, model: ReadModel, schema: str, changes: Changes) -> None: 
 def _difference(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[Any, ...]]]:
     written, gone = [], []
     for before, after in changes.values():
-        if before is after:
+        if before is after or (table.derives_same and table.derives_same(before, after)):
             continue
         old, new = table.rows_of(before), table.rows_of(after)
         if old == new:
@@ -63,11 +64,17 @@ def _upsert(cursor: Any, table: Table, schema: str, rows: Sequence[Row]) -> None
     others = [name for name in table.columns if name not in table.key]
     assignments = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others)
     known = sql.SQL("UPDATE SET {}").format(assignments) if others else sql.SQL("NOTHING")
-    statement = sql.SQL("INSERT INTO {} ({}) VALUES %s ON CONFLICT ({}) DO {}").format(
-        sql.Identifier(schema, table.name), _names(table.columns), _names(table.key), known
-    )
-    values = [table.values(row) for row in rows]
-    psycopg2.extras.execute_values(cursor, statement.as_string(cursor), values, page_size=_PAGE)
+    into = sql.Identifier(schema, table.name)
+    statement = sql.SQL(
+        "INSERT INTO {0} ({1}) SELECT {1} FROM json_populate_recordset(NULL::{0}, %s) ON CONFLICT ({2}) DO {3}"
+    ).format(into, _names(table.columns), _names(table.key), known)
+    for start in range(0, len(rows), _PAGE):
+        cursor.execute(statement, (orjson.dumps(rows[start : start + _PAGE], default=_json_text).decode(),))
+
+
+def _json_text(value: object) -> str:
+    """Write what JSON has no form for as PostgreSQL reads it."""
+    return value.isoformat() if isinstance(value, datetime | date) else _copy_text(value)
 
 
 def _delete(cursor: Any, table: Table, schema: str, keys: Sequence[tuple[Any, ...]]) -> None:  # noqa: ANN401
