@@ -111,17 +111,21 @@ _LOST: Final = 0.5  # each name has a rare word that the other lacks: two shops 
 
 
 def _related(found: Evidence) -> bool:
-    """Tell a parent, a sister or a neighbour: a rare word in common, or a way to reach them that few share."""
+    """Tell a parent, a sister or a neighbour: a rare word in common, or a way to reach them that few share.
+
+    In another city the word must be rarer: one that many have there is a word, not a house.
+    """
     values = found.values
     kin = (
         found.names is not None
-        and found.names.both >= _KIN
+        and found.names.both >= (_KIN_AFAR if values.get("city_differs") else _KIN)
         and (found.names.head or found.names.within > _PART_OF_NAME)
     )
     return kin or values.get("reached_same", 0.0) >= _REACHED
 
 
 _KIN: Final = 8.0
+_KIN_AFAR: Final = 9.5
 _REACHED: Final = 0.35
 
 

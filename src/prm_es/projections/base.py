@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.resources import files
+from operator import attrgetter
 from typing import Any, Final
 
 from prm_es.aggregates.base import Event
@@ -66,7 +67,12 @@ class Table:
 
     def key_of(self, row: Row) -> tuple[Any, ...]:
         """Give the values of a row's key."""
-        return tuple(getattr(row, name) for name in self.key)
+        return self._key_of(row)
+
+    @cached_property
+    def _key_of(self) -> Callable[[Row], tuple[Any, ...]]:
+        of = attrgetter(*self.key)
+        return of if len(self.key) > 1 else lambda row: (of(row),)
 
     def row_of(self, values: Sequence[Any]) -> Row:
         """Give the row with these values, in the order of the columns: what was written is taken as it is."""

@@ -12,7 +12,7 @@ Source of the rule: prm-domain R-SD-1 to R-SD-4, after Siebel's "same end custom
 
 import dataclasses
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -32,7 +32,7 @@ from prm_es.aggregates.person import Forgotten
 from prm_es.aggregates.policy import STREAM, NamedAccount, Policy, PolicyLoaded
 from prm_es.frozen import replace
 from prm_es.matching.compare import Strength, compare
-from prm_es.matching.frequencies import Frequencies, General, Kind
+from prm_es.matching.frequencies import General, Kind, values_of
 from prm_es.matching.identity import identity_of
 from prm_es.matching.keys import is_vague, key_of, keys_of
 from prm_es.matching.packed import pack, unpack
@@ -149,6 +149,11 @@ READS: Final[tuple[type[Event], ...]] = (
     PolicyLoaded,
     Forgotten,
 )
+
+
+def heeds(event: Event) -> bool:
+    """Tell whether an event says something of a customer, or of what is sold to it: most details are others."""
+    return not isinstance(event, deal.DetailsChanged) or not {"customer", "products"}.isdisjoint(event.changed)
 
 
 def fold(rows: Rows, recorded: Recorded, event: Event) -> Rows:
@@ -307,6 +312,8 @@ _identity: Final = lru_cache(maxsize=20_000)(unpack)  # a crowd of leads is comp
 
 # Comparing
 
+Counts = tuple[tuple[int, int], ...]  # keys and how many stand under each
+
 
 @dataclass(frozen=True)
 class Found:
@@ -321,11 +328,11 @@ class Found:
 def _matches(book: Book, row: Lead, standing: Iterable[UUID]) -> dict[UUID, Found]:
     """Give what one side matches as of now; what it matched before is looked at whatever keys they share."""
     found = {}
-    facts, weights = Holders(book, row), _weights(book)
+    counts, weights = counts_of(book, row), _weights(book)
     others = {other.lead_id: other for other in candidates(book, row)}
     others |= {one: other for one in standing if _comparable(row, other := book[one]["lead"][0])}
     for other in others.values():
-        if (alike := match(row, other, facts, weights)) is not None:
+        if (alike := match(row, other, counts, weights)) is not None:
             found[other.lead_id] = alike
     # What a lead has become is told by the lead itself, as long as it is live.
     told = {one for one in found if (it := book[one]["lead"][0]).kind == "opportunity" and it.linked in found}
@@ -346,10 +353,14 @@ def candidates(book: Book, row: Lead) -> list[Lead]:
             weight = (_VAGUE if is_vague(key) else _TELLING) // len(under)
         for page in under:
             shared[page] = shared.get(page, 0) + weight
-    rivals = ((weight, page.rows["lead"][0]) for page, weight in shared.items() if weight >= _LEAST)
-    comparable = [(weight, other) for weight, other in rivals if _comparable(row, other)]
-    ranked = sorted(comparable, key=lambda one: (-one[0], one[1].lead_id))
-    return [other for rank, (weight, other) in enumerate(ranked) if rank < SCORED or weight >= _SURE]
+    ranked = sorted(shared.items(), key=lambda one: (-one[1], one[0].one.int))
+    found: list[Lead] = []
+    for page, weight in ranked:
+        if weight < _LEAST or (weight < _SURE and len(found) >= SCORED):
+            break
+        if _comparable(row, other := page.rows["lead"][0]):
+            found.append(other)
+    return found
 
 
 # What one key weighs that nobody else has: an exact one more than all others together.
@@ -375,8 +386,7 @@ def exact_keys(customer_keys: Iterable[str], people: Iterable[UUID]) -> list[int
 def _comparable(one: Lead, other: Lead) -> bool:
     """Tell whether two sides could be rivals: live, in different hands, a lead among them, a product line in common."""
     return (
-        one.lead_id != other.lead_id
-        and one.partner_id != other.partner_id
+        one.partner_id != other.partner_id  # hence never itself
         and "lead" in (one.kind, other.kind)
         and not _ended(one)
         and not _ended(other)
@@ -388,8 +398,8 @@ def _common_line(one: Lead, other: Lead) -> bool:
     return not (one.product_lines and other.product_lines) or bool(set(one.product_lines) & set(other.product_lines))
 
 
-def match(one: Lead, other: Lead, facts: Frequencies, weights: Weights) -> Found | None:
-    """Give how two sides match, or None if they do not; `facts` are those of `one`."""
+def match(one: Lead, other: Lead, counts: Counts, weights: str) -> Found | None:
+    """Give how two sides match, or None if they do not; `counts` are those of `one`, the weights JSON as in Rules."""
     if keys := sorted(set(one.customer_keys) & set(other.customer_keys)):
         words = dict.fromkeys(_EXACT[key.partition(":")[0]] for key in keys)
         return Found(HARD, Decimal(1), keys, ", ".join(words))
@@ -397,20 +407,28 @@ def match(one: Lead, other: Lead, facts: Frequencies, weights: Weights) -> Found
         return Found(PROBABLE, Decimal(1), ["person"], "same individual")
     if one.identity is None or other.identity is None:
         return None
-    found = compare(_identity(one.identity), _identity(other.identity), facts, weights)
+    found = _alike(one.identity, other.identity, counts, weights)
+    if found and found.strength == PROBABLE and _told_apart(one, other):
+        return replace(found, strength=POSSIBLE)
+    return found
+
+
+@lru_cache(maxsize=8192)  # a lead changes hands more often than its customer changes
+def _alike(one: str, other: str, counts: Counts, weights: str) -> Found | None:
+    """Compare two packed identities."""
+    found = compare(_identity(one), _identity(other), Holders(counts), _read_weights(weights))
     if found.strength is Strength.NONE:
         return None
-    strength = POSSIBLE if found.strength is Strength.PROBABLE and _told_apart(one, other) else found.strength.value
-    return Found(strength, Decimal(round(found.score * 1000)) / 1000, list(found.keys), in_words(found))
+    return Found(found.strength.value, Decimal(round(found.score * 1000)) / 1000, list(found.keys), in_words(found))
 
 
 _EXACT: Final = {"tax": "same tax id", "id": "same customer id"}
 
 
-def _weights(book: Book) -> Weights:
+def _weights(book: Book) -> str:
     """Give the weights that hold now."""
     rows = book.get(STREAM)
-    return _read_weights(rows["rules"][0].weights if rows and rows["rules"] else "")
+    return rows["rules"][0].weights if rows and rows["rules"] else ""
 
 
 @lru_cache(maxsize=16)
@@ -429,8 +447,8 @@ class Holders:
     Only of values that are keys of one side the book knows all who have them; nothing else is asked for.
     """
 
-    def __init__(self, book: Book, one: Lead) -> None:
-        self._book, self._keys = book, frozenset(one.keys)
+    def __init__(self, counts: Counts) -> None:
+        self._counts = dict(counts)
         self._shares: dict[str, float] = {}
 
     def share(self, token: str) -> float:
@@ -442,10 +460,21 @@ class Holders:
 
     def holders(self, kind: Kind | Literal["word"], value: str) -> int:
         """Give how many have the value: of a crowd, that it is one."""
-        key = key_of(f"{kind}:{value}")
-        if key not in self._keys:
-            return 0
-        return crowd(key) + 1 if crowded(self._book, key) else self._book.count(key)
+        return self._counts.get(key_of(f"{kind}:{value}"), 0)
+
+
+def counts_of(book: Book, row: Lead) -> Counts:
+    """Count who has the words and values of one side now, a crowd as one more than a crowd."""
+    asked = _telling(row.identity).intersection(row.keys) if row.identity else ()
+    return tuple((key, crowd(key) + 1 if crowded(book, key) else book.count(key)) for key in sorted(asked))
+
+
+@lru_cache(maxsize=4096)
+def _telling(identity: str) -> frozenset[int]:
+    """Give the digests of all that Holders is asked about of a packed identity."""
+    given = _identity(identity)
+    words = (f"word:{token}" for name in given.names for token in name.tokens)
+    return frozenset(map(key_of, (*words, *(f"{kind}:{value}" for kind, value in values_of(given)))))
 
 
 _GENERAL: Final = General()
@@ -579,14 +608,14 @@ def _standing(book: Book, lead_id: UUID) -> list[Conflict]:
     ]
 
 
-def index(rows: Rows) -> Iterator[Hashable]:
+def index(rows: Rows) -> list[Hashable]:
     """Give the keys under which it is found, and those with which it stands in conflict."""
-    yield from (ACCOUNT for row in rows["lead"] if row.kind == ACCOUNT and not _ended(row))
+    found: list[Hashable] = [one for row in rows["conflict"] if row.ended_position is None for one in row.ids]
     for row in rows["lead"]:
-        yield from _found_under(row)
-    for row in rows["conflict"]:
-        if row.ended_position is None:
-            yield from row.ids
+        found += _found_under(row)
+        if row.kind == ACCOUNT and not _ended(row):
+            found.append(ACCOUNT)
+    return found
 
 
 def wanted(book: Book, command: Envelope) -> bool:
@@ -876,6 +905,7 @@ MODEL = OrderedModel(
     views=("lead_conflicts",),
     shared_sql=(partners.SQL,),
     reads=READS,
+    heeds=heeds,
     related=related,
     index=index,
     react=react,

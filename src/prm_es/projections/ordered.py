@@ -127,6 +127,10 @@ def _always(_book: Book, _command: Envelope) -> bool:
     return True
 
 
+def _everything(_event: Event) -> bool:
+    return True
+
+
 def _nothing_related(_cursor: object, _schema: str, _events: Sequence[Parsed]) -> Around:
     return Around()
 
@@ -142,10 +146,12 @@ class OrderedModel(ReadModel):
     `fold` gives the rows of an event's own aggregate, as everywhere. Then `react(book, before, parsed)` may change rows
     of others in the book and says what to ask; what is not `wanted` any more at the end of the batch is not sent.
     Before, `related` has named the aggregates that the batch leads to; `index` says by what else they are found.
-    `reads` are the only events that say anything to it, if it names some: others are not even loaded.
+    `reads` are the only events that say anything to it, if it names some: others are not even loaded; of those `heeds`
+    tells which do.
     """
 
     reads: tuple[type[Event], ...] = ()
+    heeds: Callable[[Event], bool] = field(default=_everything)
     related: Related = field(default=_nothing_related)
     index: Index = field(default=_no_index)
     react: React = field(default=_no_reaction)
@@ -293,7 +299,8 @@ class OrderedProjector:
         """Fold and write what the log holds up to `end` for this model, move the checkpoint there, and send."""
         schema = schema_of(self._settings, self._model.name, generation)
         skipped = discarded(cursor, self._model)
-        parsed = _parse([event for event in events if event.position not in skipped])
+        read = _parse([event for event in events if event.position not in skipped])
+        parsed = [one for one in read if self._model.heeds(one.event)]
         around = self._model.related(cursor, schema, parsed)
         ids = {one.recorded.subject for one in parsed} | around.ids
         before = tables.load(cursor, self._model, schema, sorted(ids))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from io import StringIO
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +15,20 @@ from prm_es.projections.base import PERSONAL, ReadModel, Row, Rows, Table
 from prm_es.store.vault import TOKEN, all_key_ids, open_text
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
+
+
+@lru_cache(maxsize=1 << 16)  # a batch names the same aggregates again and again
+def _uuid(text: str) -> UUID:
+    return UUID(text)
+
+
+def _read_uuid(text: Any, _cursor: object) -> UUID | None:  # noqa: ANN401 - as psycopg2's stubs have it
+    return _uuid(text) if text else None
+
+
+_UUID: Final = psycopg2.extensions.new_type((2950,), "UUID", _read_uuid)  # the type's number in pg_type
+psycopg2.extensions.register_type(_UUID)
+psycopg2.extensions.register_type(psycopg2.extensions.new_array_type((2951,), "UUID[]", _UUID))
 
 Changes = Mapping[UUID, tuple[Rows, Rows]]  # an aggregate's rows before and after
 _PAGE: Final = 1000
@@ -46,17 +61,19 @@ def save(cursor: Any, model: ReadModel, schema: str, changes: Changes) -> None: 
 
 
 def _difference(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[Any, ...]]]:
-    written, gone = [], []
+    written: list[Row] = []
+    gone: list[tuple[Any, ...]] = []
     for before, after in changes.values():
         if before is after or (table.derives_same and table.derives_same(before, after)):
             continue
         old, new = table.rows_of(before), table.rows_of(after)
-        if old == new:
-            continue
-        known = {table.key_of(row): row for row in old}
-        fresh = {table.key_of(row): row for row in new}
-        written += [row for key, row in fresh.items() if known.get(key) != row]
-        gone += [key for key in known if key not in fresh]
+        if not old:
+            written += new
+        elif old != new:
+            known = {table.key_of(row): row for row in old}
+            fresh = {table.key_of(row): row for row in new}
+            written += [row for key, row in fresh.items() if known.get(key) != row]
+            gone += [key for key in known if key not in fresh]
     return sorted(written, key=table.key_of), sorted(gone)
 
 
@@ -78,10 +95,13 @@ def _json_text(value: object) -> str:
 
 
 def _delete(cursor: Any, table: Table, schema: str, keys: Sequence[tuple[Any, ...]]) -> None:  # noqa: ANN401
-    statement = sql.SQL("DELETE FROM {} WHERE ({}) IN (VALUES %s)").format(
-        sql.Identifier(schema, table.name), _names(table.key)
+    same = sql.SQL(" AND ").join(sql.SQL("t.{0} = gone.{0}").format(sql.Identifier(name)) for name in table.key)
+    statement = sql.SQL("DELETE FROM {0} t USING json_populate_recordset(NULL::{0}, %s) gone WHERE {1}").format(
+        sql.Identifier(schema, table.name), same
     )
-    psycopg2.extras.execute_values(cursor, statement.as_string(cursor), keys, page_size=_PAGE)
+    for start in range(0, len(keys), _PAGE):
+        page = [dict(zip(table.key, key, strict=True)) for key in keys[start : start + _PAGE]]
+        cursor.execute(statement, (orjson.dumps(page, default=_json_text).decode(),))
 
 
 # Personal values
