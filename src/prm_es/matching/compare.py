@@ -69,8 +69,11 @@ _LIKE_NAME, _PART_OF_NAME = 0.6, 0.75
 _MANY: Final = 3  # holders that are worth saying
 
 
-def compare(one: Identity, other: Identity, facts: Frequencies, weights: Weights) -> Match:
-    """Compare two records. Exact keys decide alone; all else is weighed."""
+def compare(one: Identity, other: Identity, facts: Frequencies, weights: Weights, *, explained: bool = True) -> Match:
+    """Compare two records. Exact keys decide alone; all else is weighed.
+
+    If it is not to be `explained`, what does not match comes without keys and reasons.
+    """
     if keys := one.keys & other.keys:
         why = tuple(
             sorted({Reason(Why.CUSTOMER_ID if key.startswith("id:") else Why.TAX_ID) for key in keys}, key=_order)
@@ -78,8 +81,10 @@ def compare(one: Identity, other: Identity, facts: Frequencies, weights: Weights
         return Match(Strength.HARD, 1.0, tuple(sorted(keys)), why)
     found = evidence_of(one, other, facts)
     score = score_of(found, weights)
-    reasons = tuple(_reasons(found, facts))
-    return Match(_strength(score, found, weights), round(score, 3), tuple(_keys(found)), reasons)
+    strength = _strength(score, found, weights)
+    if strength is Strength.NONE and not explained:
+        return Match(strength, round(score, 3), (), ())
+    return Match(strength, round(score, 3), tuple(_keys(found)), tuple(_reasons(found, facts)))
 
 
 def score_of(found: Evidence, weights: Weights) -> float:

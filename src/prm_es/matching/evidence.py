@@ -19,7 +19,7 @@ from prm_es.matching.identity import Identity, Name, label_of
 from prm_es.matching.words import words
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every two names that are compared
 class Names:
     """How two names compare; weights in nats of rarity."""
 
@@ -174,7 +174,7 @@ def _match_alike(
 ) -> tuple[float, float, float]:
     """Pair words that differ in letters or spaces; what they differ by stays lost on both sides."""
     rest = rest_other = 0.0
-    if "".join(t for t in one.tokens if t in lost) == "".join(t for t in other.tokens if t in lost_other):
+    if _left(one, lost) == _left(other, lost_other):
         weight = min(sum(lost.values()), sum(lost_other.values()))
         lost.clear()
         lost_other.clear()
@@ -191,6 +191,10 @@ def _match_alike(
             rest += (1 - likeness) * weight
             rest_other += (1 - likeness) * weight
     return both, rest, rest_other
+
+
+def _left(name: Name, lost: Mapping[str, float]) -> str:
+    return "".join([token for token in name.tokens if token in lost])
 
 
 _ALIKE: Final = 0.72

@@ -7,7 +7,7 @@ them puts them into `Record.keys`.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from prm_es.matching.folding import ascii_text, fold_words, sound
@@ -37,7 +37,7 @@ class Record:
     domains: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Name:
     """A folded name: its own words in order, its numbers and its legal forms apart."""
 
@@ -46,12 +46,12 @@ class Name:
     forms: frozenset[str]
     raw: tuple[str, ...]
 
-    @property
+    @cached_property
     def sorted(self) -> str:
         """Give what stays the same whatever the order of the words."""
         return " ".join(sorted((*self.tokens, *self.numbers)))
 
-    @property
+    @cached_property
     def compact(self) -> str:
         """Give the words without spaces."""
         return "".join(self.tokens)

@@ -16,7 +16,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -416,7 +416,7 @@ def match(one: Lead, other: Lead, counts: Counts, weights: str) -> Found | None:
 @lru_cache(maxsize=8192)  # a lead changes hands more often than its customer changes
 def _alike(one: str, other: str, counts: Counts, weights: str) -> Found | None:
     """Compare two packed identities."""
-    found = compare(_identity(one), _identity(other), Holders(counts), _read_weights(weights))
+    found = compare(_identity(one), _identity(other), _holders(counts), _read_weights(weights), explained=False)
     if found.strength is Strength.NONE:
         return None
     return Found(found.strength.value, Decimal(round(found.score * 1000)) / 1000, list(found.keys), in_words(found))
@@ -461,6 +461,9 @@ class Holders:
     def holders(self, kind: Kind | Literal["word"], value: str) -> int:
         """Give how many have the value: of a crowd, that it is one."""
         return self._counts.get(key_of(f"{kind}:{value}"), 0)
+
+
+_holders: Final = lru_cache(maxsize=64)(Holders)  # one side is compared with several
 
 
 def counts_of(book: Book, row: Lead) -> Counts:
@@ -608,11 +611,12 @@ def _standing(book: Book, lead_id: UUID) -> list[Conflict]:
     ]
 
 
-def index(rows: Rows) -> list[Hashable]:
-    """Give the keys under which it is found, and those with which it stands in conflict."""
+def index(rows: Rows, asked: frozenset[int] | None = None) -> list[Hashable]:
+    """Give the keys under which it is found, of those that are asked for, and those with which it is in conflict."""
     found: list[Hashable] = [one for row in rows["conflict"] if row.ended_position is None for one in row.ids]
     for row in rows["lead"]:
-        found += _found_under(row)
+        keys = _found_under(row)
+        found += keys if asked is None else asked.intersection(keys)
         if row.kind == ACCOUNT and not _ended(row):
             found.append(ACCOUNT)
     return found
@@ -783,7 +787,7 @@ def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # no
     for _hop in range(2):
         cursor.execute(sql.SQL(_IN_CONFLICT).format(**named), {"ids": list(ids)})
         ids |= {one for row in cursor for one in row}
-    return Around(ids, found.crowded)
+    return Around(ids, found.crowded, found.index)
 
 
 def _under(
@@ -801,7 +805,7 @@ def _under(
     query = sql.SQL(_UNDER).format(lead_key=sql.Identifier(schema, "lead_key"))
     cursor.execute(query, {"keys": list(asked), "most": list(asked.values())})
     ((ids, crowded),) = cursor.fetchall()
-    return Around(set(ids or ()), set(crowded or ()))
+    return Around(set(ids or ()), set(crowded or ()), partial(index, asked=frozenset(asked)))
 
 
 def spelled_alike(
@@ -825,7 +829,7 @@ def around(cursor: Any, schema: str, asked: Lead) -> Book:  # noqa: ANN401
     exact = exact_keys(asked.customer_keys, asked.people)
     under = _under(cursor, schema, [(exact, asked.keys)], {})
     rows = tables.load(cursor, _LEADS_ALONE, schema, sorted(under.ids | {STREAM}))
-    return Book(index, {one: {**MODEL.empty(), **own} for one, own in rows.items()}, under.crowded)
+    return Book(under.index or index, {one: {**MODEL.empty(), **own} for one, own in rows.items()}, under.crowded)
 
 
 _NOBODY: Final = UUID(int=0)

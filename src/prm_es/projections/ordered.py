@@ -43,10 +43,14 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """The aggregates that a batch leads to. Under a `crowded` key stand so many that not all are among them."""
+    """The aggregates that a batch leads to, and what to find them by if that is less than all that the model says.
+
+    Under a `crowded` key stand so many that not all are among them.
+    """
 
     ids: AbstractSet[UUID] = frozenset()
     crowded: AbstractSet[Hashable] = frozenset()
+    index: "Index | None" = None
 
 
 class Book:
@@ -304,7 +308,7 @@ class OrderedProjector:
         around = self._model.related(cursor, schema, parsed)
         ids = {one.recorded.subject for one in parsed} | around.ids
         before = tables.load(cursor, self._model, schema, sorted(ids))
-        book = Book(self._model.index, before, around.crowded)
+        book = Book(around.index or self._model.index, before, around.crowded)
         book, commands = fold_in_order(self._model, book, parsed, histories(cursor))
         changes = {one: (before.get(one, self._model.empty()), after) for one, after in book.items()}
         tables.save(cursor, self._model, schema, changes)

@@ -37,12 +37,13 @@ _PAGE: Final = 1000
 def load(cursor: Any, model: ReadModel, schema: str, ids: Sequence[UUID]) -> dict[UUID, Rows]:  # noqa: ANN401
     """Give the rows of these aggregates; those without any have empty tables."""
     own = [table for table in model.tables if not table.derived]
+    wanted = f"{{{','.join([one.hex for one in ids])}}}"  # once as text: adapting each for each table is what costs
     found: dict[UUID, dict[str, list[Row]]] = {one: {table.name: [] for table in own} for one in ids}
     for table in own:
-        query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s) ORDER BY {}").format(
+        query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s::uuid[]) ORDER BY {}").format(
             _names(table.columns), sql.Identifier(schema, table.name), sql.Identifier(table.key[0]), _names(table.key)
         )
-        cursor.execute(query, (list(ids),))
+        cursor.execute(query, (wanted,))
         place = table.columns.index(table.key[0])
         for values in cursor:
             found[values[place]][table.name].append(table.row_of(values))
