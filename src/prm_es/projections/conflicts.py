@@ -777,17 +777,30 @@ def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # no
     standing = {row[0]: row[1:] for row in cursor}
     begins = {one.recorded.subject for one in mine if isinstance(one.event, _BEGINS)}
     begins |= {linked for one in begins if one in standing and (linked := standing[one][0])}
-    told = [_told_of(one.event) for one in mine]
+    newly = [_told_of(one.event) for one in mine if one.recorded.subject not in standing]
+    told = [_told_of(one.event) for one in mine if one.recorded.subject in standing]
     told += [_keys_told(one.customer, one.customer_keys) for event in policies for one in _named(event)]
     told += [(keys, keys) for keys in (exact_keys((), (one,)) for one in forgotten)]
     told += [(exact_keys(*row[1:3]), row[3]) for one, row in standing.items() if one in begins]
     leaving = Counter(key for *_row, keys in standing.values() for key in keys)
     found = _under(cursor, schema, told, leaving)
+    # What comes in now comes after all that stands there: of that nothing changes but what it is in conflict with.
+    beside = _under(cursor, schema, newly, leaving)
     ids = subjects | standing.keys() | found.ids | {STREAM}
     for _hop in range(2):
         cursor.execute(sql.SQL(_IN_CONFLICT).format(**named), {"ids": list(ids)})
         ids |= {one for row in cursor for one in row}
-    return Around(ids, found.crowded, found.index)
+    asked = found.asked | beside.asked
+    return Around(ids, beside.ids, found.crowded | beside.crowded, partial(index, asked=asked))
+
+
+@dataclass(frozen=True)
+class _Under:
+    """What stands under the keys asked for; of a crowd only some."""
+
+    asked: frozenset[int]
+    ids: frozenset[UUID]
+    crowded: frozenset[int]
 
 
 def _under(
@@ -795,17 +808,19 @@ def _under(
     schema: str,
     told: Iterable[tuple[Sequence[int], Sequence[int]]],
     leaving: Mapping[int, int],
-) -> Around:
+) -> _Under:
     """Give what stands under these exact and other keys, unless it is a crowd even when so many leave."""
     pairs = list(told)
     exact = {key for own, _keys in pairs for key in own}
     asked = {
         key: None if key in exact else crowd(key) + 1 + leaving.get(key, 0) for _own, keys in pairs for key in keys
     }
+    if not asked:
+        return _Under(frozenset(), frozenset(), frozenset())
     query = sql.SQL(_UNDER).format(lead_key=sql.Identifier(schema, "lead_key"))
     cursor.execute(query, {"keys": list(asked), "most": list(asked.values())})
     ((ids, crowded),) = cursor.fetchall()
-    return Around(set(ids or ()), set(crowded or ()), partial(index, asked=frozenset(asked)))
+    return _Under(frozenset(asked), frozenset(ids or ()), frozenset(crowded or ()))
 
 
 def spelled_alike(
@@ -828,8 +843,8 @@ def around(cursor: Any, schema: str, asked: Lead) -> Book:  # noqa: ANN401
     """Give a book of what shares a key with one side now."""
     exact = exact_keys(asked.customer_keys, asked.people)
     under = _under(cursor, schema, [(exact, asked.keys)], {})
-    rows = tables.load(cursor, _LEADS_ALONE, schema, sorted(under.ids | {STREAM}))
-    return Book(under.index or index, {one: {**MODEL.empty(), **own} for one, own in rows.items()}, under.crowded)
+    rows = tables.load(cursor, MODEL, schema, sorted(under.ids | {STREAM}), (_LEADS, _RULES))
+    return Book(partial(index, asked=under.asked), rows, under.crowded)
 
 
 _NOBODY: Final = UUID(int=0)
@@ -910,10 +925,10 @@ MODEL = OrderedModel(
     shared_sql=(partners.SQL,),
     reads=READS,
     heeds=heeds,
+    looked_at=(_LEADS,),
     related=related,
     index=index,
     react=react,
     wanted=wanted,
     for_partners=False,  # it tells who the rivals are
 )
-_LEADS_ALONE: Final = replace(MODEL, tables=(_LEADS, _RULES))

@@ -22,7 +22,7 @@ from prm_es.aggregates.catalogue import EVENTS, parse_event
 from prm_es.errors import TooOld
 from prm_es.messages import RESERVED, VENDOR, Actor, Envelope, Recorded, Role
 from prm_es.projections import rows as tables
-from prm_es.projections.base import ReadModel, Rows
+from prm_es.projections.base import ReadModel, Rows, Table
 from prm_es.projections.runner import discarded, event_of, live_generation, park, refuse_ahead, schema_of
 from prm_es.settings import DbRole, Settings
 from prm_es.store.history import Histories, histories, mark
@@ -45,10 +45,12 @@ class Parsed:
 class Around:
     """The aggregates that a batch leads to, and what to find them by if that is less than all that the model says.
 
+    Those `beside` are looked at and nothing more: of them only the rows in the model's tables `looked_at` are there.
     Under a `crowded` key stand so many that not all are among them.
     """
 
     ids: AbstractSet[UUID] = frozenset()
+    beside: AbstractSet[UUID] = frozenset()
     crowded: AbstractSet[Hashable] = frozenset()
     index: "Index | None" = None
 
@@ -156,6 +158,7 @@ class OrderedModel(ReadModel):
 
     reads: tuple[type[Event], ...] = ()
     heeds: Callable[[Event], bool] = field(default=_everything)
+    looked_at: tuple[Table, ...] = ()
     related: Related = field(default=_nothing_related)
     index: Index = field(default=_no_index)
     react: React = field(default=_no_reaction)
@@ -308,6 +311,7 @@ class OrderedProjector:
         around = self._model.related(cursor, schema, parsed)
         ids = {one.recorded.subject for one in parsed} | around.ids
         before = tables.load(cursor, self._model, schema, sorted(ids))
+        before |= tables.load(cursor, self._model, schema, sorted(around.beside - ids), self._model.looked_at)
         book = Book(around.index or self._model.index, before, around.crowded)
         book, commands = fold_in_order(self._model, book, parsed, histories(cursor))
         changes = {one: (before.get(one, self._model.empty()), after) for one, after in book.items()}

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from io import StringIO
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -34,20 +36,29 @@ Changes = Mapping[UUID, tuple[Rows, Rows]]  # an aggregate's rows before and aft
 _PAGE: Final = 1000
 
 
-def load(cursor: Any, model: ReadModel, schema: str, ids: Sequence[UUID]) -> dict[UUID, Rows]:  # noqa: ANN401
-    """Give the rows of these aggregates; those without any have empty tables."""
-    own = [table for table in model.tables if not table.derived]
+def load(
+    cursor: Any,  # noqa: ANN401
+    model: ReadModel,
+    schema: str,
+    ids: Sequence[UUID],
+    only: Sequence[Table] | None = None,
+) -> dict[UUID, Rows]:
+    """Give the rows of these aggregates, in these tables only if some are named; those without any are empty."""
+    if not ids:
+        return {}
+    own = [table for table in (model.tables if only is None else only) if not table.derived]
     wanted = f"{{{','.join([one.hex for one in ids])}}}"  # once as text: adapting each for each table is what costs
-    found: dict[UUID, dict[str, list[Row]]] = {one: {table.name: [] for table in own} for one in ids}
+    empty = model.empty()
+    found: dict[UUID, dict[str, tuple[Row, ...]]] = {one: {**empty} for one in ids}
     for table in own:
         query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s::uuid[]) ORDER BY {}").format(
             _names(table.columns), sql.Identifier(schema, table.name), sql.Identifier(table.key[0]), _names(table.key)
         )
         cursor.execute(query, (wanted,))
-        place = table.columns.index(table.key[0])
-        for values in cursor:
-            found[values[place]][table.name].append(table.row_of(values))
-    return {one: {name: tuple(rows) for name, rows in tables.items()} for one, tables in found.items()}
+        of = itemgetter(table.columns.index(table.key[0]))
+        for one, values in groupby(cursor, of):
+            found[one][table.name] = tuple(map(table.row_of, values))
+    return dict(found)
 
 
 def save(cursor: Any, model: ReadModel, schema: str, changes: Changes) -> None:  # noqa: ANN401
