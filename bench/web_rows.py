@@ -131,7 +131,8 @@ FROM made
     "INSERT INTO {model}.act SELECT id, partner_id, touched_at FROM made",
     """
 INSERT INTO {model}.activity
-SELECT id, partner_id, (opened_at + day * interval '9 days')::date, 1 FROM made CROSS JOIN generate_series(1, 2) day
+SELECT id, partner_id, (opened_at + day * interval '9 days')::date, 1, CASE WHEN n % 97 <> 0 THEN currency END
+FROM made CROSS JOIN generate_series(1, 2) day
 """,
     "INSERT INTO {model}.won_customer SELECT id, 'id:C' || c, closed_on, 10 * n FROM made WHERE stage = 'won'",
     """

@@ -530,6 +530,7 @@ def _named(
     """Count the keys whose rows differ, by table, and give the first of them in order."""
     hidden = {table.name: frozenset(table.sealed) for table in model.tables} | {PERSONAL: frozenset({"value"})}
     keys_of = {table.name: table.key for table in model.tables} | {PERSONAL: ("aggregate_id", "field")}
+    own = {table.name: frozenset(table.columns) for table in model.tables}  # what is generated of them says no more
     counts = dict.fromkeys(differs, 0)
     shown: list[Difference] = []
     for name in (table for table, rows in differs.items() if rows and limit):
@@ -542,7 +543,7 @@ def _named(
         cursor.execute(query.format(stand=stand, follow=follow, key=key), (limit,))
         for count, *sides in cursor:
             counts[name] = int(count)
-            one, other = (json.loads(side, parse_float=str) if side else None for side in sides)
+            one, other = (_columns(side, own.get(name)) for side in sides)
             there: Mapping[str, object] = one or other or {}
             named = {column: there[column] for column in keys_of[name]}
             shown.append(Difference(name, named, *told(one, other, hidden[name])))
@@ -550,6 +551,11 @@ def _named(
 
 
 Side = Mapping[str, object] | None
+
+
+def _columns(side: str | None, own: frozenset[str] | None) -> Side:
+    read = json.loads(side, parse_float=str) if side else None
+    return read and {name: value for name, value in read.items() if own is None or name in own}
 
 
 def told(stands: Side, follows: Side, hidden: frozenset[str] = frozenset()) -> tuple[Side, Side]:

@@ -154,7 +154,7 @@ def test_it_waits_for_a_position_and_says_so_when_it_does_not_come(world: Api) -
     head = get(world, "/api/opportunities")["as_of"]["position"]
     assert get(world, f"/api/opportunities?after={head}")["as_of"]["position"] == head
     answer = world.get(f"/api/opportunities?after={head + 1}&wait=0.1", "carla")
-    assert (answer.status_code, answer.json()["code"]) == (503, "read.behind")
+    assert (answer.status_code, answer.json()["code"]) == (412, "read.behind")
     assert answer.headers["retry-after"] == "1"
 
 

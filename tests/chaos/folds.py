@@ -297,7 +297,7 @@ class _Reading:
         yield "performance", "deal", {(deal,): row for deal, row in self.work_deals.items()}
         yield "performance", "won_customer", dict(self._won())
         yield "performance", "act", self.acts
-        yield "performance", "activity", self.activities
+        yield "performance", "activity", dict(self._activities())
         yield "performance", "goal", self.goals
         yield "deadlines", "holder", self.holders
         yield "deadlines", "deadline", _flat(self.deadlines)
@@ -414,6 +414,11 @@ class _Reading:
             self.activities.setdefault(day, {"activities": 0})["activities"] += 1
         act = self.acts.setdefault((event.subject, who), {"last_at": when})
         act["last_at"] = _later(act["last_at"], when)
+
+    def _activities(self) -> Iterator[tuple[Any, Row]]:
+        for where, row in self.activities.items():
+            work = self.work_deals.get(where[0]) or self.work_leads[where[0]]
+            yield where, {**row, "currency": work["currency"]}
 
     # Opportunities
 

@@ -10,7 +10,7 @@ import orjson
 
 from prm_es.api import selecting
 from prm_es.api.asked import Asked, Place, cursor_of
-from prm_es.api.lists import List
+from prm_es.api.lists import SEARCHED, List
 from prm_es.api.selecting import Surroundings
 
 Item = dict[str, Any]
@@ -58,7 +58,10 @@ def sums(cursor: Any, one: List, asked: Asked, here: Surroundings) -> list[Item]
 def row(cursor: Any, one: List, key: Sequence[Any], here: Surroundings) -> Item | None:  # noqa: ANN401
     """Read the row with this key, with every column of the view; None if there is none for who asks."""
     cursor.execute(selecting.row(one, key, here))
-    return next(iter(_items(cursor)), None)
+    found = next(iter(_items(cursor)), None)
+    if found:
+        found.pop(SEARCHED, None)
+    return found
 
 
 def rows(cursor: Any, statement: Any) -> list[Item]:  # noqa: ANN401

@@ -85,6 +85,7 @@ class Pool:
             path = sql.SQL("SET search_path = {}").format(sql.Identifier(self._settings.read_schema))
             cursor.execute(path)
             cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{self._settings.api_timeout}s",))
+            cursor.execute("SET jit = off")  # to compile a question takes longer than to answer it
         connection.autocommit = False
         connection.set_session(isolation_level=_LEVEL, readonly=True)
         return connection

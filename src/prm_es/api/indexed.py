@@ -4,7 +4,7 @@ Other filters and sorts look at more rows. The tables' indexes (`projections/*.t
 bench/web.py measures it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,3 +31,9 @@ INDEXED: Final[Mapping[str, Indexed]] = {
     "goals": Indexed(("partner", "metric", "status"), ("partner",)),
     "deadlines": Indexed(("partner", "kind", "due"), ("due_at",)),
 }
+
+
+def walks(name: str, filters: Iterable[str], sort: str) -> bool:
+    """Tell whether a list is read along an index in the order of this sort, until enough rows fit these filters."""
+    indexed = INDEXED.get(name)
+    return indexed is not None and sort in indexed.sorts and set(filters) <= set(indexed.filters)

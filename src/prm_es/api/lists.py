@@ -14,6 +14,8 @@ FilterKind = Literal[
     "one_of", "partner", "of_partner", "among", "flag", "lowest", "highest", "period", "text", "during"
 ]
 
+SEARCHED: Final = "searched"  # the column of a view that a text is looked for in, no part of what is shown
+
 # What shrinks while one looks at it would move under the pages: it is sorted by what stands still.
 _SORTED_AS: Final[Mapping[str, str]] = {"due_in": "due_at", "sla_left": "sla_due_at", "time_left": "respond_by"}
 
@@ -25,7 +27,7 @@ class Filter:
     one_of: a column equals one of the values. partner: ids, or parts of names. of_partner: a column of the partner (or
     of either, where the list has two). among: a value is in an array. flag: a column is true or false. lowest, highest:
     bounds of a range, both inclusive. period: a day or time lies in it. during: two days enclose a part of it. text: a
-    part of one of the columns.
+    part of what the column holds in lower case.
     """
 
     kind: FilterKind
@@ -35,7 +37,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """One list. `key` makes the order of rows total; `measures` can be summed, with the column of their currency."""
+    """One list. `key` makes the order of rows total; `measures` can be summed, with the column of their currency.
+
+    `summed` says that its rows are sums themselves, by partner.
+    """
 
     name: str
     view: str
@@ -48,6 +53,7 @@ class List:
     groups: Mapping[str, str] = field(default_factory=dict)
     measures: Mapping[str, str | None] = field(default_factory=dict)
     partners: tuple[str, ...] = ("partner_id",)
+    summed: bool = False
 
     def compared(self, sort: str) -> str:
         """Give the column that rows sorted so are compared by."""
@@ -118,7 +124,7 @@ OPPORTUNITIES: Final = List(
         "due": _period("When it closed, or is expected to.", "closed_on", "expected_close_on"),
         "overdue": _flag("Whether its next action or expected close lies in the past.", "overdue"),
         "stalled": _flag("Whether nothing has happened for too long.", "stalled"),
-        "text": Filter("text", ("name", "customer", "external_id"), "Part of its name, customer or external id."),
+        "text": Filter("text", (SEARCHED,), "Part of its name, customer or external id."),
     },
     sort="-opened_at",
     groups={
@@ -168,7 +174,7 @@ LEADS: Final = List(
         "in_conflict": _flag("Whether another lead may be the same customer, undecided.", "in_conflict"),
         "screened": _flag("Whether it was screened as it is now.", "screened"),
         "orphaned": _flag("Whether its partner is gone.", "orphaned"),
-        "text": Filter("text", ("customer", "external_id"), "Part of its customer's name or external id."),
+        "text": Filter("text", (SEARCHED,), "Part of its customer's name or external id."),
     },
     sort="-came_in_at",
     groups={
@@ -211,7 +217,7 @@ REGISTRATIONS: Final = List(
         "protected_until": _period("When its protection ends.", "protected_until"),
         "converted": _flag("Whether it became an opportunity.", "converted"),
         "sla_breached": _flag("Whether its last decision was late.", "sla_breached"),
-        "text": Filter("text", ("customer", "external_id"), "Part of its customer's name or external id."),
+        "text": Filter("text", (SEARCHED,), "Part of its customer's name or external id."),
     },
     sort="-submitted_at",
     groups={
@@ -244,7 +250,7 @@ PROTECTED: Final = List(
         "origin": _one_of("registered or captured.", "origin"),
         "status": _one_of("Status of the lead.", "status"),
         "protected_until": _period("When the protection ends.", "protected_until"),
-        "text": Filter("text", ("customer",), "Part of the customer's name."),
+        "text": Filter("text", (SEARCHED,), "Part of the customer's name."),
     },
     sort="protected_until",
     groups={"partner": "partner", "territory": "territory", "country": "country", "status": "status"},
@@ -294,7 +300,7 @@ CONFLICTS: Final = List(
         "outcome": _one_of("What was decided.", "outcome"),
         "product_line": Filter("among", ("common_product_lines",), "Product line that both name."),
         "created": _period("When it was found.", "found_at"),
-        "text": Filter("text", ("customer",), "Part of the customer's name."),
+        "text": Filter("text", (SEARCHED,), "Part of the customer's name."),
     },
     sort="-found_at",
     groups={"status": "status", "strength": "strength", "outcome": "outcome"},
@@ -319,7 +325,7 @@ PARTNERS: Final = List(
         "country": _one_of("ISO 3166 code.", "country"),
         "on_notice": _flag("Whether a notice stands.", "on_notice"),
         "created": _period("When it was first heard of.", "since"),
-        "text": Filter("text", ("partner", "legal_name", "external_id"), "Part of a name or external id."),
+        "text": Filter("text", (SEARCHED,), "Part of a name or external id."),
     },
     sort="partner",
     groups={"status": "status", "tier": "tier", "country": "country", "channel_manager": "channel_manager"},
@@ -328,6 +334,7 @@ PERFORMANCE: Final = List(
     name="performance",
     view="partner_performance",
     model="performance",
+    summed=True,
     about="Each partner's months.",
     key=("partner_id", "month", "currency"),
     columns=_columns(
@@ -363,6 +370,7 @@ SCORECARDS: Final = List(
     name="scorecards",
     view="partner_scorecard",
     model="performance",
+    summed=True,
     about="Each partner as of today.",
     key=("partner_id", "currency"),
     columns=_columns(

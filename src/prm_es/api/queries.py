@@ -162,7 +162,7 @@ def _exported(services: Services, who: Principal, one: List, asked: Asked, media
 
 
 async def _reached(services: Services, model: str, own: Mapping[str, str]) -> Model:
-    """Give how far a read model is, once it contains the position that was asked for; raises Problem 503."""
+    """Give how far a read model is, once it contains the position that was asked for; raises Problem 412."""
     position = _number("after", own.get("after", "0"), 2**62)
     patience = _number("wait", own.get("wait", str(WAIT_S)), MAX_WAIT_S)
     deadline = time.monotonic() + patience
@@ -172,7 +172,7 @@ async def _reached(services: Services, model: str, own: Mapping[str, str]) -> Mo
             return reached
         if time.monotonic() > deadline:
             detail = f"{model} is complete up to position {reached.position}, not yet {position:.0f}"
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "read.behind", detail, headers={"Retry-After": "1"})
+            raise Problem(HTTPStatus.PRECONDITION_FAILED, "read.behind", detail, headers={"Retry-After": "1"})
         await asyncio.sleep(PAUSE_S)
 
 
@@ -208,7 +208,7 @@ def _headers(tag: str) -> dict[str, str]:
 async def _one(request: Request, who: Principal, model: str, ask: Callable[[Any, Surroundings], Any]) -> Response:
     """Answer what is no list: `ask` gives the content, or None if there is nothing for who asks."""
     services = services_of(request.app)
-    as_of = await _reached(services, model, {name: request.query_params.get(name) or "0" for name in ("after",)})
+    as_of = await _reached(services, model, {name: it for name, it in request.query_params.items() if it})
     tag = _tag(who, as_of, f"{request.url.path}?{request.url.query}")
     if _known(request, tag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_headers(tag))
@@ -227,7 +227,8 @@ def _missing() -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "aggregate.not_found", "there is none with this id, or it is not yours")
 
 
-After = Annotated[int, Query(ge=0, le=2**62, description="Answer once this position is visible, within seconds.")]
+_AFTER: Final = f"Answer once this position is visible; 412 if it is not within `wait` seconds, {WAIT_S:.0f} or less."
+After = Annotated[int, Query(ge=0, le=2**62, description=_AFTER)]
 
 
 def _item(listed: List, subject: UUID) -> Callable[[Any, Surroundings], Any]:
@@ -353,7 +354,7 @@ def _parameters(one: List) -> list[dict[str, Any]]:
         _parameter("sort", f"Column to sort by, - before it for the highest first: {sorts}. Else {one.sort}."),
         _parameter("limit", f"Rows of a page, at most {MAX_LIMIT}."),
         _parameter("cursor", "`next` of the page before."),
-        _parameter("after", "Answer once this position of the log is visible."),
+        _parameter("after", "Answer once this position of the log is visible; 412 if it is not in time."),
         _parameter("wait", f"For so many seconds at most, {WAIT_S:.0f} unless said, never more than {MAX_WAIT_S:.0f}."),
         _parameter("format", "json, csv or parquet; else by Accept. csv and parquet give all rows."),
         _parameter("bom", "true: CSV begins with a byte order mark, for spreadsheets that need one."),

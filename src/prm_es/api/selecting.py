@@ -15,6 +15,7 @@ from uuid import UUID
 from psycopg2 import sql
 
 from prm_es.api.asked import Asked, number_of
+from prm_es.api.indexed import walks
 from prm_es.api.lists import List
 from prm_es.api.periods import period_of
 
@@ -43,53 +44,97 @@ def pages(one: List, asked: Asked, here: Surroundings) -> Iterator[sql.Composed]
     """Give the statements that a page is read with, one row more than asked for: the next if one gives too few.
 
     The last columns of each row are the value it is sorted by, and its key.
+
+    Where an index gives the order, each statement walks along it. Anything else is found by one pass over the rows: to
+    walk along an order until enough rows fit takes as long as the values want, and the planner cannot tell.
     """
     column = one.compared(asked.sort)
+    if not walks(one.name, asked.filters, asked.sort):
+        yield _page(one, asked, here, _in_one_pass(one, asked, column))
+        return
     if asked.after is None or asked.after.value is not None:
         yield _page(one, asked, here, _with_value(one, asked, column))
-    if column not in one.key or column == "currency":
+    if _may_lack(one, column):
         yield _page(one, asked, here, _without_value(one, asked, column))
+
+
+def _may_lack(one: List, column: str) -> bool:
+    return column not in one.key or column == "currency"
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    condition: sql.Composable
+    conditions: tuple[sql.Composable, ...]
     order: sql.Composable
 
 
 def _with_value(one: List, asked: Asked, column: str) -> _Part:
-    direction, sign = (" DESC", " < ") if asked.descending else ("", " > ")
-    compared = [column, *(name for name in one.key if name != column)]
     conditions: list[sql.Composable] = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(column))]
     if asked.after is not None:
-        values = {**dict(zip(one.key, asked.after.key, strict=True)), column: asked.after.value}
-        conditions.append(
-            sql.SQL("({}){}({})").format(
-                _COMMA.join(_comparable(one, name) for name in compared),
-                sql.SQL(sign),
-                _COMMA.join(_value(one, name, values[name]) for name in compared),
-            )
-        )
-    return _Part(_AND.join(conditions), _COMMA.join(_comparable(one, name) + sql.SQL(direction) for name in compared))
+        conditions.append(_later(one, asked, _compared(one, column)))
+    return _Part(tuple(conditions), _in_order(one, asked, _compared(one, column)))
 
 
 def _without_value(one: List, asked: Asked, column: str) -> _Part:
     conditions: list[sql.Composable] = [sql.SQL("{} IS NULL").format(sql.Identifier(column))]
     if asked.after is not None and asked.after.value is None:
-        conditions.append(
-            sql.SQL("({}) > ({})").format(
-                _COMMA.join(_comparable(one, name) for name in one.key),
-                _COMMA.join(_value(one, name, value) for name, value in zip(one.key, asked.after.key, strict=True)),
-            )
-        )
-    return _Part(_AND.join(conditions), _COMMA.join(_comparable(one, name) for name in one.key))
+        conditions.append(_later(one, asked, one.key))
+    return _Part(tuple(conditions), _in_order(one, asked, one.key))
+
+
+def _in_one_pass(one: List, asked: Asked, column: str) -> _Part:
+    # GREATEST of one value is that value, and no index's: the sort stays a sort.
+    value = sql.SQL("GREATEST({}){} NULLS LAST").format(sql.Identifier(column), _direction(asked))
+    rest = [name for name in one.key if name != column]
+    order = _COMMA.join([value, _in_order(one, asked, rest)] if rest else [value])
+    return _Part(tuple(_behind(one, asked, column)), order)
+
+
+def _behind(one: List, asked: Asked, column: str) -> Iterator[sql.Composable]:
+    """Give the condition for what comes after the page before, rows without a value last."""
+    if asked.after is None:
+        return
+    lacking = sql.SQL("{} IS NULL").format(sql.Identifier(column))
+    if asked.after.value is None:
+        yield lacking
+        yield _later(one, asked, one.key)
+    elif _may_lack(one, column):
+        yield sql.SQL("({} OR {})").format(_later(one, asked, _compared(one, column)), lacking)
+    else:
+        yield _later(one, asked, _compared(one, column))
+
+
+def _compared(one: List, column: str) -> tuple[str, ...]:
+    return (column, *(name for name in one.key if name != column))
+
+
+def _later(one: List, asked: Asked, names: Sequence[str]) -> sql.Composable:
+    """Give the condition for rows that these columns put after the page before."""
+    if asked.after is None:
+        raise AssertionError("there is no page before the first")
+    values = {**dict(zip(one.key, asked.after.key, strict=True)), one.compared(asked.sort): asked.after.value}
+    return sql.SQL("({}){}({})").format(
+        _COMMA.join(_comparable(one, name) for name in names),
+        sql.SQL(" < " if asked.descending else " > "),
+        _COMMA.join(_value(one, name, values[name]) for name in names),
+    )
+
+
+def _in_order(one: List, asked: Asked, names: Sequence[str]) -> sql.Composable:
+    return _COMMA.join(_comparable(one, name) + _direction(asked) for name in names)
+
+
+def _direction(asked: Asked) -> sql.Composable:
+    return sql.SQL(" DESC" if asked.descending else "")
 
 
 def _comparable(one: List, name: str) -> sql.Composable:
-    """Give a column as rows are compared by it; a part of a key may have no value where it is a currency."""
-    if name in one.key and name == "currency":
-        return sql.SQL("coalesce({}, '')").format(sql.Identifier(name))
-    return sql.Identifier(name)
+    return _keyed(name, sql.Identifier(name)) if name in one.key else sql.Identifier(name)
+
+
+def _keyed(name: str, column: sql.Composable) -> sql.Composable:
+    """Give a column of a key as rows are compared by it: it may lack a value where it is a currency."""
+    return sql.SQL("coalesce({}, '')").format(column) if name == "currency" else column
 
 
 def _value(one: List, name: str, value: Any) -> sql.Composable:  # noqa: ANN401
@@ -99,14 +144,51 @@ def _value(one: List, name: str, value: Any) -> sql.Composable:  # noqa: ANN401
 
 
 def _page(one: List, asked: Asked, here: Surroundings, part: _Part) -> sql.Composed:
-    limit = sql.SQL(" LIMIT {}").format(sql.Literal(asked.limit + 1)) if asked.limit is not None else _NOTHING
-    return sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {}{}").format(
-        _COMMA.join(map(sql.Identifier, (*one.columns, one.compared(asked.sort), *one.key))),
+    """Give the statement for some rows: first which they are, by what they are chosen and sorted by alone, then each.
+
+    So what else a row shows is made for the rows of the page, not for all that are looked at.
+    """
+    wanted = [*conditions(one, asked, here), *part.conditions]
+    found = sql.SQL("SELECT {} FROM {}{} ORDER BY {}").format(
+        _COMMA.join(
+            sql.SQL("{} AS {}").format(sql.Identifier(name), sql.Identifier(_found(number)))
+            for number, name in enumerate((one.compared(asked.sort), *one.key))
+        ),
         here.view(one.view),
-        _AND.join([*conditions(one, asked, here), part.condition]),
+        sql.SQL(" WHERE ") + _AND.join(wanted) if wanted else _NOTHING,
         part.order,
-        limit,
     )
+    if asked.limit is not None:
+        found += sql.SQL(" LIMIT {}").format(sql.Literal(asked.limit + 1))
+    found_columns: list[sql.Composable] = [sql.Identifier("found", _found(n)) for n in range(1 + len(one.key))]
+    same = [
+        sql.SQL("{} IS NOT DISTINCT FROM {}" if name == "currency" else "{} = {}").format(sql.Identifier(name), column)
+        for name, column in zip(one.key, found_columns[1:], strict=True)
+    ]
+    # OFFSET 0 keeps the two apart: each row is looked up by its key, whatever the planner thinks of the page.
+    return sql.SQL(
+        "SELECT listed.*, {found} FROM ({chosen}) found"
+        " CROSS JOIN LATERAL (SELECT {columns} FROM {view} WHERE {same} OFFSET 0) listed ORDER BY {order}"
+    ).format(
+        found=_COMMA.join(found_columns),
+        chosen=found,
+        columns=_COMMA.join(map(sql.Identifier, one.columns)),
+        view=here.view(one.view),
+        same=_AND.join(same),
+        order=_COMMA.join(
+            [
+                found_columns[0] + _direction(asked) + sql.SQL(" NULLS LAST"),
+                *(
+                    _keyed(name, column) + _direction(asked)
+                    for name, column in zip(one.key, found_columns[1:], strict=True)
+                ),
+            ]
+        ),
+    )
+
+
+def _found(number: int) -> str:
+    return f"found_{number}"
 
 
 def row(one: List, key: Sequence[Any], here: Surroundings) -> sql.Composed:
@@ -141,39 +223,51 @@ def grouped(one: List, asked: Asked, here: Surroundings, *, subtotals: bool = Tr
 
     With subtotals, `level` is how many of the dimensions a row is of: 0 for the sums of all.
     """
-    dimensions = [sql.SQL(one.groups[name]).format(tz=sql.Literal(here.tz)) for name in asked.groups]
+    names = [sql.Identifier(name) for name in asked.groups]
     money = next((currency for currency in one.measures.values() if currency), None)
-    chosen: list[sql.Composable] = [
-        dimension + sql.SQL(" AS ") + sql.Identifier(name)
-        for name, dimension in zip(asked.groups, dimensions, strict=True)
-    ]
-    inner = _COMMA.join(dimensions)
-    keys: list[sql.Composable] = [sql.SQL("ROLLUP ({})").format(inner) if subtotals else inner]
-    level = _level(dimensions) if subtotals else sql.Literal(len(dimensions))
-    if money:
-        chosen.append(sql.Identifier(money))
-        keys.append(sql.Identifier(money))
-    sums = [sql.SQL("sum({0}) AS {0}").format(sql.Identifier(name)) for name in one.measures]
+    keys = [*names, *([sql.Identifier(money)] if money else [])]
+    rolled: list[sql.Composable] = [sql.SQL("ROLLUP ({})").format(_COMMA.join(names))] if subtotals else list(names)
+    level = _level(names) if subtotals else sql.Literal(len(names))
     limit = sql.SQL(" LIMIT {}").format(sql.Literal(asked.limit + 1)) if asked.limit is not None else _NOTHING
-    return sql.SQL("SELECT {}, {} AS level, count(*) AS count{} FROM {}{} GROUP BY {} ORDER BY {}{}").format(
-        _COMMA.join(chosen),
-        level,
-        _COMMA.join([_NOTHING, *sums]),
-        here.view(one.view),
-        where(one, asked, here),
+    return sql.SQL(
+        "SELECT {}, {} AS level, sum(count)::bigint AS count{} FROM ({}) parts GROUP BY {} ORDER BY {}{}"
+    ).format(
         _COMMA.join(keys),
-        _order_of_groups(one, asked, dimensions, money, subtotals=subtotals),
+        level,
+        _sums(one),
+        _parts(one, asked, here, money),
+        _COMMA.join([*rolled, *keys[len(names) :]]),
+        _order_of_groups(one, asked, names, money, subtotals=subtotals),
         limit,
     )
 
 
-def _level(dimensions: list[sql.Composed]) -> sql.Composable:
+def _parts(one: List, asked: Asked, here: Surroundings, money: str | None) -> sql.Composable:
+    """Give the statement for the finest groups: the subtotals are sums of theirs, and no row is counted twice."""
+    dimensions = [sql.SQL(one.groups[name]).format(tz=sql.Literal(here.tz)) for name in asked.groups]
+    named = [part + sql.SQL(" AS ") + sql.Identifier(name) for part, name in zip(dimensions, asked.groups, strict=True)]
+    own = [sql.Identifier(money)] if money else []
+    return sql.SQL("SELECT {}, count(*) AS count{} FROM {}{} GROUP BY {}").format(
+        _COMMA.join([*named, *own]),
+        _sums(one),
+        here.view(one.view),
+        where(one, asked, here),
+        _COMMA.join(map(sql.SQL, map(str, range(1, len(named) + len(own) + 1)))),
+    )
+
+
+def _sums(one: List) -> sql.Composable:
+    sums = (sql.SQL(", sum({0}) AS {0}").format(sql.Identifier(name)) for name in one.measures)
+    return sql.Composed(sums)
+
+
+def _level(dimensions: Sequence[sql.Composable]) -> sql.Composable:
     parts = [sql.SQL("(1 - grouping({}))").format(one) for one in dimensions]
     return sql.SQL(" + ").join(parts)
 
 
 def _order_of_groups(
-    one: List, asked: Asked, dimensions: list[sql.Composed], money: str | None, *, subtotals: bool
+    one: List, asked: Asked, dimensions: Sequence[sql.Composable], money: str | None, *, subtotals: bool
 ) -> sql.Composable:
     order: list[sql.Composable] = []
     if asked.sort:
@@ -227,12 +321,14 @@ def _partner(one: List, _name: str, values: _Values, _here: Surroundings) -> sql
     names = [_like(value) for value in values if not _is_id(value)]
     found: list[sql.Composable] = []
     for column in one.partners:
-        if ids:
+        if len(ids) == 1:  # which the planner hands on to whatever is joined by it
+            found.append(sql.SQL("{} = {}::uuid").format(sql.Identifier(column), sql.Literal(ids[0])))
+        elif ids:
             found.append(sql.SQL("{} = ANY ({}::uuid[])").format(sql.Identifier(column), sql.Literal(ids)))
         if names:
             named = sql.Identifier(column.removesuffix("_id"))
             found.append(sql.SQL("{} ILIKE ANY ({})").format(named, sql.Literal(names)))
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(found))
+    return found[0] if len(found) == 1 else sql.SQL("({})").format(sql.SQL(" OR ").join(found))
 
 
 def _of_partner(one: List, name: str, values: _Values, here: Surroundings) -> sql.Composable:
@@ -249,7 +345,13 @@ def _of_partner(one: List, name: str, values: _Values, here: Surroundings) -> sq
 def _among_partners(one: List, column: sql.Composable, wanted: sql.Composable, here: Surroundings) -> sql.Composable:
     if one.view == "partners":
         return wanted
-    return sql.SQL("{} IN (SELECT partner_id FROM {} WHERE {})").format(column, here.view("partners"), wanted)
+    # An array reaches through sums to what is summed, which a join does not; of a join, the planner knows the size.
+    among = (
+        "{} = ANY (ARRAY(SELECT partner_id FROM {} WHERE {}))"
+        if one.summed
+        else "{} IN (SELECT partner_id FROM {} WHERE {})"
+    )
+    return sql.SQL(among).format(column, here.view("partners"), wanted)
 
 
 def _is_id(text: str) -> bool:
@@ -302,9 +404,8 @@ def _during(one: List, name: str, values: _Values, here: Surroundings) -> sql.Co
 
 
 def _text(one: List, name: str, values: _Values, _here: Surroundings) -> sql.Composable:
-    wanted = sql.Literal(_like(values[-1].strip()))
-    found = [sql.SQL("{} ILIKE {}").format(sql.Identifier(column), wanted) for column in one.filters[name].columns]
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(found))
+    (column,) = one.filters[name].columns
+    return sql.SQL("{} LIKE lower({})").format(sql.Identifier(column), sql.Literal(_like(values[-1].strip())))
 
 
 def _like(text: str) -> str:

@@ -41,9 +41,13 @@ CREATE TABLE {model}.conflict (
     ended_position   bigint,
     ended_at         timestamptz,
     ended_because    text,
+    status           text NOT NULL GENERATED ALWAYS AS (
+        CASE WHEN ended_position IS NOT NULL THEN 'past' WHEN outcome IS NOT NULL THEN 'decided' ELSE 'open' END
+    ) STORED,
     PRIMARY KEY (low_lead_id, high_lead_id, round)
 ) WITH (fillfactor = 80);
 CREATE INDEX ON {model}.conflict (high_lead_id);
+CREATE INDEX ON {model}.conflict (found_at);
 
 CREATE TABLE {model}.rules (
     stream_id uuid PRIMARY KEY,

@@ -1,12 +1,12 @@
 CREATE VIEW {read}.lead_conflicts WITH (security_invoker) AS
 SELECT
-    CASE WHEN c.ended_position IS NOT NULL THEN 'past' WHEN c.outcome IS NOT NULL THEN 'decided' ELSE 'open' END AS status,
+    c.status,
     c.strength,
     c.score,
     c.reasons AS sentence,
     c.matched_keys,
     c.round,
-    CASE WHEN second.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN second_name.value ELSE second.customer END AS customer,
+    coalesce(second_name.value, CASE WHEN starts_with(second.customer, '~1.') AND second.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE second.customer END) AS customer,
     ARRAY(SELECT unnest(first.product_lines) INTERSECT SELECT unnest(second.product_lines) ORDER BY 1) AS common_product_lines,
     first.lead_id AS first_lead_id,
     CASE first.status WHEN 'won' THEN 'customer' ELSE first.kind END AS first_kind,
@@ -32,7 +32,8 @@ SELECT
     c.decided_position,
     c.ended_position,
     c.ended_at,
-    c.ended_because
+    c.ended_because,
+    lower(coalesce(second_name.value, CASE WHEN starts_with(second.customer, '~1.') AND second.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE second.customer END)) AS searched
 FROM {model}.conflict c
 JOIN {model}.lead first ON first.lead_id = c.first_lead_id
 JOIN {model}.lead second ON second.lead_id = CASE c.first_lead_id WHEN c.low_lead_id THEN c.high_lead_id ELSE c.low_lead_id END
@@ -74,3 +75,4 @@ COMMENT ON COLUMN {read}.lead_conflicts.decided_position IS 'Position of the dec
 COMMENT ON COLUMN {read}.lead_conflicts.ended_position IS 'Position of the event with which the match was gone; null while it stands.';
 COMMENT ON COLUMN {read}.lead_conflicts.ended_at IS 'When that was recorded.';
 COMMENT ON COLUMN {read}.lead_conflicts.ended_because IS 'What ended it: the state of the lead that ended, won or lost, changed or transferred.';
+COMMENT ON COLUMN {read}.lead_conflicts.searched IS 'Customer in lower case, to look for a text in.';

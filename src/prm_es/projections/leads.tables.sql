@@ -55,7 +55,7 @@ CREATE TABLE {model}.lead (
     updated_position       bigint NOT NULL
 ) WITH (fillfactor = 80);
 -- For the questions of api/indexed.py.
-CREATE INDEX ON {model}.lead (came_in_at, lead_id);
+CREATE INDEX ON {model}.lead (came_in_at, lead_id) INCLUDE (partner_id, status, origin, decision, currency);
 CREATE INDEX ON {model}.lead (partner_id, came_in_at, lead_id);
 CREATE INDEX ON {model}.lead (status, came_in_at, lead_id);
 CREATE INDEX ON {model}.lead (protected_until, lead_id);

@@ -8,7 +8,7 @@ SELECT
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
     p.channel_manager,
-    CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = l.lead_id AND field = 'customer') ELSE l.customer END AS customer,
+    coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END) AS customer,
     l.customer_keys,
     l.country,
     l.product_lines,
@@ -35,19 +35,31 @@ SELECT
     CASE WHEN l.status = 'action_required' THEN l.sla_left ELSE sla.due_at - now() END AS sla_left,
     l.sla_breached_at IS NOT NULL AS sla_breached,
     l.asked_for,
-    next.kind AS next_deadline,
+    CASE next.at -- of what is due at once, the first by name
+        WHEN l.respond_by THEN 'answer'
+        WHEN sla.contact_at THEN 'contact'
+        WHEN sla.due_at THEN 'decide'
+        WHEN l.protected_until THEN 'expire'
+        WHEN l.lapse_at THEN 'lapse'
+        WHEN l.recall_at THEN 'recall'
+        WHEN sla.resubmit_at THEN 'resubmit'
+    END AS next_deadline,
     next.at AS next_deadline_at,
     coalesce(next.at <= now(), false) AS overdue,
     l.respond_by,
     l.contact_by,
     l.recall_at,
     l.screened_version >= l.identity_version AS screened,
-    CASE WHEN {vendor} THEN NOT l.ended AND EXISTS (
-        SELECT FROM {model}.lead_match m
-        LEFT JOIN {model}.lead other
-            ON other.lead_id = CASE WHEN m.lead_id = l.lead_id THEN m.other_lead_id ELSE m.lead_id END
-        WHERE (m.lead_id = l.lead_id OR m.other_lead_id = l.lead_id)
-            AND m.strength IS NOT NULL AND m.outcome IS NULL AND NOT coalesce(other.ended, false)
+    -- Two questions of one column each, so that all rows can be asked about at once.
+    CASE WHEN {vendor} THEN NOT l.ended AND (
+        EXISTS (
+            SELECT FROM {model}.lead_match m LEFT JOIN {model}.lead other ON other.lead_id = m.other_lead_id
+            WHERE m.lead_id = l.lead_id AND m.strength IS NOT NULL AND m.outcome IS NULL AND NOT coalesce(other.ended, false)
+        )
+        OR EXISTS (
+            SELECT FROM {model}.lead_match m LEFT JOIN {model}.lead other ON other.lead_id = m.lead_id
+            WHERE m.other_lead_id = l.lead_id AND m.strength IS NOT NULL AND m.outcome IS NULL AND NOT coalesce(other.ended, false)
+        )
     ) END AS in_conflict,
     CASE WHEN l.held_until > now() THEN l.held_until END AS held_until,
     l.decision,
@@ -61,30 +73,24 @@ SELECT
     NOT l.ended AND coalesce(p.status = 'terminated', false) AS orphaned,
     l.data_gaps,
     l.touched_at,
-    l.updated_position
+    l.updated_position,
+    lower(concat_ws(chr(10), coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END), l.external_id)) AS searched
 FROM {model}.lead l
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today -- no WITH: it would keep indexes away
 LEFT JOIN {model}.partner p USING (partner_id)
+LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer'
 CROSS JOIN LATERAL (
     SELECT
         l.status IN ('submitted', 'in_review') AS undecided,
-        CASE WHEN l.status IN ('submitted', 'in_review') THEN coalesce(l.sla_due_at, l.sla_breached_at) END AS due_at
+        CASE WHEN l.status IN ('submitted', 'in_review') THEN coalesce(l.sla_due_at, l.sla_breached_at) END AS due_at,
+        CASE WHEN l.place_until > now() THEN l.place_until END AS resubmit_at,
+        coalesce(l.contact_by, l.contact_overdue_at) AS contact_at
 ) sla
-LEFT JOIN LATERAL (
-    SELECT running.kind, running.at
-    FROM (VALUES
-        ('decide', sla.due_at),
-        ('resubmit', CASE WHEN l.place_until > now() THEN l.place_until END),
-        ('lapse', l.lapse_at),
-        ('answer', l.respond_by),
-        ('contact', coalesce(l.contact_by, l.contact_overdue_at)),
-        ('recall', l.recall_at),
-        ('expire', l.protected_until)
-    ) running (kind, at)
-    WHERE running.at IS NOT NULL
-    ORDER BY running.at, running.kind
-    LIMIT 1
-) next ON true;
+CROSS JOIN LATERAL (
+    SELECT least(
+        sla.due_at, sla.resubmit_at, l.lapse_at, l.respond_by, sla.contact_at, l.recall_at, l.protected_until
+    ) AS at
+) next;
 
 COMMENT ON VIEW {read}.leads IS 'Every lead as it stands: who has it, what is to be done next, and by when.';
 COMMENT ON COLUMN {read}.leads.lead_id IS 'Aggregate id.';
@@ -136,6 +142,7 @@ COMMENT ON COLUMN {read}.leads.orphaned IS 'Whether its partner was terminated a
 COMMENT ON COLUMN {read}.leads.data_gaps IS 'Fields that an import left out and nobody has given since.';
 COMMENT ON COLUMN {read}.leads.touched_at IS 'Business time of the last thing that somebody did on it.';
 COMMENT ON COLUMN {read}.leads.updated_position IS 'Position in the log of the last event that changed the row.';
+COMMENT ON COLUMN {read}.leads.searched IS 'Customer and external id in lower case, to look for a text in.';
 
 CREATE VIEW {read}.registrations WITH (security_invoker) AS
 SELECT
@@ -144,7 +151,7 @@ SELECT
     l.partner_id,
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
-    CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = l.lead_id AND field = 'customer') ELSE l.customer END AS customer,
+    coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END) AS customer,
     l.product_lines,
     l.deal_type,
     l.amount,
@@ -172,10 +179,12 @@ SELECT
     l.converted_at,
     l.opportunity_id,
     l.data_gaps,
-    l.updated_position
+    l.updated_position,
+    lower(concat_ws(chr(10), coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END), l.external_id)) AS searched
 FROM {model}.lead l
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today
 LEFT JOIN {model}.partner p USING (partner_id)
+LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer'
 WHERE l.origin = 'registered';
 
 COMMENT ON VIEW {read}.registrations IS 'Every registered lead with its course, from submission to decision, protection and conversion.';
@@ -213,10 +222,11 @@ COMMENT ON COLUMN {read}.registrations.converted_at IS 'Business time of the con
 COMMENT ON COLUMN {read}.registrations.opportunity_id IS 'Opportunity that it was converted to.';
 COMMENT ON COLUMN {read}.registrations.data_gaps IS 'Fields that an import left out and nobody has given since.';
 COMMENT ON COLUMN {read}.registrations.updated_position IS 'Position in the log of the last event that changed the row.';
+COMMENT ON COLUMN {read}.registrations.searched IS 'Customer and external id in lower case, to look for a text in.';
 
 CREATE VIEW {read}.protected_customers WITH (security_invoker) AS
 SELECT
-    CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = l.lead_id AND field = 'customer') ELSE l.customer END AS customer,
+    coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END) AS customer,
     l.customer_keys,
     l.country,
     l.product_lines,
@@ -234,10 +244,12 @@ SELECT
     l.status,
     l.lead_id,
     l.opportunity_id,
-    l.updated_position
+    l.updated_position,
+    lower(concat_ws(chr(10), coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END))) AS searched
 FROM {model}.lead l
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today
 LEFT JOIN {model}.partner p USING (partner_id)
+LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer'
 WHERE l.protected_until > now();
 
 COMMENT ON VIEW {read}.protected_customers IS 'The book: who holds which customer for which product lines, while the protection runs.';
@@ -260,6 +272,7 @@ COMMENT ON COLUMN {read}.protected_customers.status IS 'Status of the lead.';
 COMMENT ON COLUMN {read}.protected_customers.lead_id IS 'Lead that holds the protection.';
 COMMENT ON COLUMN {read}.protected_customers.opportunity_id IS 'Opportunity that the lead was converted to.';
 COMMENT ON COLUMN {read}.protected_customers.updated_position IS 'Position in the log of the last event that changed the row.';
+COMMENT ON COLUMN {read}.protected_customers.searched IS 'Customer in lower case, to look for a text in.';
 
 CREATE VIEW {read}.offers WITH (security_invoker) AS
 SELECT
@@ -268,7 +281,7 @@ SELECT
     o.partner_id,
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
-    CASE WHEN o.opened_at IS NOT NULL OR o.answer = 'accepted' THEN CASE WHEN l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = l.lead_id AND field = 'customer') ELSE l.customer END END AS customer,
+    CASE WHEN o.opened_at IS NOT NULL OR o.answer = 'accepted' THEN coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END) END AS customer,
     o.country,
     o.product_lines,
     o.amount,
@@ -285,7 +298,8 @@ SELECT
     o.reason
 FROM {model}.offer o
 LEFT JOIN {model}.lead l USING (lead_id)
-LEFT JOIN {model}.partner p ON p.partner_id = o.partner_id;
+LEFT JOIN {model}.partner p ON p.partner_id = o.partner_id
+LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer';
 
 COMMENT ON VIEW {read}.offers IS 'Every offer of a captured lead to a partner, with what it answered.';
 COMMENT ON COLUMN {read}.offers.lead_id IS 'Lead that was offered.';

@@ -117,12 +117,13 @@ class Act:
 
 @dataclass(frozen=True)
 class Activity:
-    """How many activities a partner logged in a lead or an opportunity for a day."""
+    """How many activities a partner logged in a lead or an opportunity for a day; in its currency, as it is now."""
 
     aggregate_id: UUID
     partner_id: UUID
     happened_on: date
     activities: int
+    currency: str | None
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def _with_acts(rows: Rows, recorded: Recorded, event: Event, holder: UUID | None
 def _counted(counts: tuple[Row, ...], subject: UUID, partner_id: UUID, day: date) -> tuple[Row, ...]:
     known = {(one.partner_id, one.happened_on): one.activities for one in counts}
     known[partner_id, day] = known.get((partner_id, day), 0) + 1
-    return tuple(Activity(subject, *key, known[key]) for key in sorted(known))
+    return tuple(Activity(subject, *key, known[key], None) for key in sorted(known))
 
 
 # Goals
@@ -294,7 +295,8 @@ def _fold_lead(rows: Rows, recorded: Recorded, event: Event) -> Rows:
         after = replace(after, status=_STATUS.get(type(event), after.status))
     offers = _in(after.currency, _offers(rows["offer"], recorded, event))
     holder = before.partner_id if before else after.partner_id
-    return _with_acts({**rows, "lead": (after,), "offer": offers}, recorded, event, holder, ())
+    changed = _with_acts({**rows, "lead": (after,), "offer": offers}, recorded, event, holder, ())
+    return {**changed, "activity": _in(after.currency, changed["activity"])}
 
 
 def _came_in(recorded: Recorded, event: m.Registered | m.Captured) -> Lead:
@@ -432,9 +434,9 @@ def _offers(offers: tuple[Row, ...], recorded: Recorded, event: Event) -> tuple[
             return offers
 
 
-def _in(currency: str | None, offers: tuple[Row, ...]) -> tuple[Row, ...]:
-    """Give the offers with the lead's currency: who had one sees it, not the lead that somebody else has now."""
-    return tuple(one if one.currency == currency else replace(one, currency=currency) for one in offers)
+def _in(currency: str | None, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Give the rows with the currency of their lead or deal: who had that sees them, not what another has now."""
+    return tuple(one if one.currency == currency else replace(one, currency=currency) for one in rows)
 
 
 def _answered(offers: tuple[Row, ...], answer: str, at: datetime) -> tuple[Row, ...]:
@@ -457,7 +459,8 @@ def _fold_deal(rows: Rows, recorded: Recorded, event: Event) -> Rows:
         after = replace(after, touched_at=recorded.at)
     changed = {**rows, "deal": (after,), "won_customer": _won_customers(after)}
     known = before or after
-    return _with_acts(changed, recorded, event, known.partner_id, known.attached)
+    acted = _with_acts(changed, recorded, event, known.partner_id, known.attached)
+    return {**acted, "activity": _in(after.currency, acted["activity"])}
 
 
 def _opened(recorded: Recorded, event: o.Opened) -> Deal:
@@ -553,7 +556,7 @@ _OF_DEAL: Final = "EXISTS (SELECT FROM {model}.deal d WHERE d.opportunity_id = w
 
 MODEL = ReadModel(
     name="performance",
-    version=3,
+    version=4,
     aggregates=("partner", "lead", "opportunity"),
     tables=(
         Table(Lead, ("lead_id",), seen=_SEEN),

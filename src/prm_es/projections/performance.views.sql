@@ -133,42 +133,35 @@ WITH facts AS (
         'registered' AS kind,
         NULL AS detail,
         amount,
-        NULL::bigint AS seconds,
         NULL::boolean AS in_time,
         NULL::boolean AS converted,
         NULL::boolean AS expired,
-        NULL::int AS cycle_days,
         NULL::int AS engaged_days,
         1 AS number
     FROM {model}.lead WHERE registered_for IS NOT NULL
     UNION ALL
     SELECT
         decided_for, date_trunc('month', decided_at AT TIME ZONE {tz})::date, currency, decision, reason, amount,
-        waited_seconds, within_sla, converted_at IS NOT NULL, expired_at IS NOT NULL, NULL, NULL, 1
+        within_sla, converted_at IS NOT NULL, expired_at IS NOT NULL, NULL, 1
     FROM {model}.lead WHERE decided_for IS NOT NULL
     UNION ALL
     SELECT
         converted_for, date_trunc('month', converted_at AT TIME ZONE {tz})::date, currency, 'converted', NULL, amount,
-        NULL, NULL, NULL, NULL, NULL, NULL, 1
+        NULL, NULL, NULL, NULL, 1
     FROM {model}.lead WHERE converted_for IS NOT NULL
     UNION ALL
     SELECT
-        f.partner_id, date_trunc('month', f.offered_at AT TIME ZONE {tz})::date, f.currency, 'offer', f.answer, NULL,
-        CASE WHEN f.answer = 'accepted' THEN floor(extract(epoch FROM f.answered_at - f.offered_at))::bigint END,
-        NULL, NULL, NULL, NULL, NULL, 1
-    FROM {model}.offer f
+        partner_id, date_trunc('month', offered_at AT TIME ZONE {tz})::date, currency, 'offer', answer, NULL,
+        NULL, NULL, NULL, NULL, 1
+    FROM {model}.offer
     UNION ALL
     SELECT
-        partner_id, date_trunc('month', closed_on::timestamp)::date, currency, status, NULL, amount, NULL, NULL, NULL,
-        NULL, closed_on - (opened_at AT TIME ZONE {tz})::date, closed_on - (engaged_at AT TIME ZONE {tz})::date, 1
+        partner_id, closed_month, currency, status, NULL, amount, NULL, NULL, NULL,
+        closed_on - (engaged_at AT TIME ZONE {tz})::date, 1
     FROM {model}.deal WHERE closed_on IS NOT NULL
     UNION ALL
-    SELECT
-        a.partner_id, date_trunc('month', a.happened_on::timestamp)::date, coalesce(d.currency, l.currency), 'activity',
-        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, a.activities
-    FROM {model}.activity a
-    LEFT JOIN {model}.deal d ON d.opportunity_id = a.aggregate_id
-    LEFT JOIN {model}.lead l ON l.lead_id = a.aggregate_id
+    SELECT partner_id, happened_month, currency, 'activity', NULL, NULL, NULL, NULL, NULL, NULL, activities
+    FROM {model}.activity
     UNION ALL
     SELECT
         g.partner_id, start::date, g.currency, 'goal', NULL,
@@ -176,16 +169,14 @@ WITH facts AS (
             THEN g.target / (1 + extract(month FROM g.last_on) - extract(month FROM g.first_on))
             ELSE g.target * g.distribution[extract(month FROM start)::int] / 100
         END,
-        NULL, NULL, NULL, NULL, NULL, NULL, 1
+        NULL, NULL, NULL, NULL, 1
     FROM {model}.goal g
     CROSS JOIN LATERAL generate_series(g.first_on::timestamp, g.last_on::timestamp, interval '1 month') start
     WHERE g.status = 'active' AND g.metric = 'won_amount' AND g.product_line IS NULL
     UNION ALL
-    SELECT
-        partner_id, date_trunc('month', expected_close_on::timestamp)::date, currency, 'open', NULL, amount, NULL, NULL,
-        NULL, NULL, NULL, NULL, 1
+    SELECT partner_id, expected_month, currency, 'open', NULL, amount, NULL, NULL, NULL, NULL, 1
     FROM {model}.deal
-    WHERE closed_on IS NULL AND expected_close_on >= date_trunc('month', now() AT TIME ZONE {tz})::date
+    WHERE closed_on IS NULL AND expected_month >= date_trunc('month', now() AT TIME ZONE {tz})::date
 ),
 figures AS (
     SELECT
@@ -199,24 +190,16 @@ figures AS (
         array_agg(detail ORDER BY detail) FILTER (WHERE kind = 'rejected') AS reasons,
         count(*) FILTER (WHERE kind IN ('approved', 'rejected')) AS decided,
         count(*) FILTER (WHERE kind IN ('approved', 'rejected') AND in_time) AS decided_in_time,
-        (percentile_disc(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE kind IN ('approved', 'rejected'))
-            + percentile_disc(0.5) WITHIN GROUP (ORDER BY seconds DESC) FILTER (WHERE kind IN ('approved', 'rejected'))) / 2.0 AS decision_seconds_median,
-        percentile_disc(0.9) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE kind IN ('approved', 'rejected'))
-            AS decision_seconds_p90,
         count(*) FILTER (WHERE kind = 'approved' AND converted) AS approved_converted,
         count(*) FILTER (WHERE kind = 'approved' AND expired) AS approved_expired,
         count(*) FILTER (WHERE kind = 'offer') AS offers,
         count(*) FILTER (WHERE kind = 'offer' AND detail = 'accepted') AS offers_accepted,
-        (percentile_disc(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE kind = 'offer')
-            + percentile_disc(0.5) WITHIN GROUP (ORDER BY seconds DESC) FILTER (WHERE kind = 'offer')) / 2.0 AS accept_seconds_median,
         count(*) FILTER (WHERE kind = 'converted') AS converted,
         count(*) FILTER (WHERE kind = 'won') AS won,
         sum(amount) FILTER (WHERE kind = 'won') AS won_amount,
         count(amount) FILTER (WHERE kind = 'won') AS won_valued,
         count(*) FILTER (WHERE kind = 'lost') AS lost,
         sum(amount) FILTER (WHERE kind = 'lost') AS lost_amount,
-        (percentile_disc(0.5) WITHIN GROUP (ORDER BY cycle_days) FILTER (WHERE kind = 'won')
-            + percentile_disc(0.5) WITHIN GROUP (ORDER BY cycle_days DESC) FILTER (WHERE kind = 'won')) / 2.0 AS cycle_days_median_won,
         avg(engaged_days) FILTER (WHERE kind IN ('won', 'lost')) AS cycle_days_mean_closed,
         coalesce(sum(number) FILTER (WHERE kind = 'activity'), 0) AS activities,
         sum(amount) FILTER (WHERE kind = 'goal') AS goal,
@@ -224,6 +207,38 @@ figures AS (
     FROM facts
     GROUP BY partner_id, month, currency
     HAVING count(*) FILTER (WHERE kind <> 'open') > 0
+),
+-- Medians want their rows sorted; each is made apart, so that whoever does not ask for one sorts nothing.
+decided AS (
+    SELECT
+        decided_for AS partner_id,
+        date_trunc('month', decided_at AT TIME ZONE {tz})::date AS month,
+        coalesce(currency, '') AS money,
+        (percentile_disc(0.5) WITHIN GROUP (ORDER BY waited_seconds)
+            + percentile_disc(0.5) WITHIN GROUP (ORDER BY waited_seconds DESC)) / 2.0 AS seconds_median,
+        percentile_disc(0.9) WITHIN GROUP (ORDER BY waited_seconds) AS seconds_p90
+    FROM {model}.lead WHERE decided_for IS NOT NULL
+    GROUP BY 1, 2, 3
+),
+accepted AS (
+    SELECT
+        partner_id,
+        date_trunc('month', offered_at AT TIME ZONE {tz})::date AS month,
+        coalesce(currency, '') AS money,
+        (percentile_disc(0.5) WITHIN GROUP (ORDER BY floor(extract(epoch FROM answered_at - offered_at))::bigint)
+            + percentile_disc(0.5) WITHIN GROUP (ORDER BY floor(extract(epoch FROM answered_at - offered_at))::bigint DESC)) / 2.0 AS seconds_median
+    FROM {model}.offer WHERE answer = 'accepted'
+    GROUP BY 1, 2, 3
+),
+cycles AS (
+    SELECT
+        partner_id,
+        closed_month AS month,
+        coalesce(currency, '') AS money,
+        (percentile_disc(0.5) WITHIN GROUP (ORDER BY closed_on - (opened_at AT TIME ZONE {tz})::date)
+            + percentile_disc(0.5) WITHIN GROUP (ORDER BY closed_on - (opened_at AT TIME ZONE {tz})::date DESC)) / 2.0 AS days_median
+    FROM {model}.deal WHERE status = 'won' AND closed_on IS NOT NULL
+    GROUP BY 1, 2, 3
 )
 SELECT
     f.partner_id,
@@ -240,8 +255,8 @@ SELECT
     ) AS rejected_by_reason,
     f.decided,
     round(f.approved::numeric / nullif(f.decided, 0), 5) AS approval_rate,
-    round(f.decision_seconds_median / 3600, 2) AS decision_hours_median,
-    round(f.decision_seconds_p90 / 3600.0, 2) AS decision_hours_p90,
+    round(decided.seconds_median / 3600, 2) AS decision_hours_median,
+    round(decided.seconds_p90 / 3600.0, 2) AS decision_hours_p90,
     round(f.decided_in_time::numeric / nullif(f.decided, 0), 5) AS within_sla_share,
     f.approved_converted,
     round(f.approved_converted::numeric / nullif(f.approved, 0), 5) AS converted_share,
@@ -250,7 +265,7 @@ SELECT
     f.offers,
     f.offers_accepted,
     round(f.offers_accepted::numeric / nullif(f.offers, 0), 5) AS accept_rate,
-    round(f.accept_seconds_median / 3600, 2) AS accept_hours_median,
+    round(accepted.seconds_median / 3600, 2) AS accept_hours_median,
     f.converted,
     f.won,
     f.lost,
@@ -259,7 +274,7 @@ SELECT
     f.lost_amount,
     round(f.won_amount / nullif(f.won_amount + coalesce(f.lost_amount, 0), 0), 5) AS win_rate_by_value,
     round(f.won_amount / nullif(f.won_valued, 0), 2) AS average_deal,
-    round(f.cycle_days_median_won, 1) AS cycle_days_median_won,
+    round(cycles.days_median, 1) AS cycle_days_median_won,
     round(f.cycle_days_mean_closed, 3) AS cycle_days_mean_closed,
     f.activities,
     round(f.goal, 4) AS goal,
@@ -275,7 +290,13 @@ CROSS JOIN LATERAL (
     SELECT least(1, greatest(0, (today.day - f.month + 1)::numeric
         / extract(day FROM f.month::timestamp + interval '1 month' - interval '1 day'))) AS share
 ) elapsed
-LEFT JOIN {model}.partner p USING (partner_id)
+LEFT JOIN {model}.partner p ON p.partner_id = f.partner_id
+LEFT JOIN decided
+    ON decided.partner_id = f.partner_id AND decided.month = f.month AND decided.money = coalesce(f.currency, '')
+LEFT JOIN accepted
+    ON accepted.partner_id = f.partner_id AND accepted.month = f.month AND accepted.money = coalesce(f.currency, '')
+LEFT JOIN cycles
+    ON cycles.partner_id = f.partner_id AND cycles.month = f.month AND cycles.money = coalesce(f.currency, '')
 -- A lead that was handed on has facts of others too.
 WHERE {vendor} OR f.partner_id = ANY ({seen});
 
@@ -320,14 +341,7 @@ COMMENT ON COLUMN {read}.partner_performance.gap IS 'goal - won_amount; negative
 COMMENT ON COLUMN {read}.partner_performance.coverage IS 'Amount of the open deals expected to close in the month, as at now, / gap. Null for past months and once the goal is reached.';
 
 CREATE VIEW {read}.partner_scorecard WITH (security_invoker) AS
-WITH days AS MATERIALIZED (
-    SELECT
-        today,
-        date_trunc('month', today::timestamp)::date AS month,
-        date_trunc('quarter', today::timestamp)::date AS quarter,
-        (today - interval '1 year')::date AS year_ago
-    FROM (SELECT (now() AT TIME ZONE {tz})::date AS today) clock
-)
+-- A day that is asked for by a SELECT of its own is made once, by whoever sums side by side as well.
 SELECT
     p.partner_id,
     p.name AS partner,
@@ -375,28 +389,30 @@ SELECT
     coalesce(goals.goals, '[]') AS goals,
     CASE WHEN {vendor} THEN ranks.place END AS won_rank
 FROM {model}.partner p
-CROSS JOIN days
 LEFT JOIN (
     SELECT
         partner_id,
         currency,
         sum(amount) FILTER (WHERE status = 'open') AS open_amount,
         sum(amount * probability * 0.01) FILTER (WHERE status = 'open') AS weighted_amount,
-        sum(amount) FILTER (WHERE status = 'won' AND closed_on >= days.month) AS won_amount_month,
-        sum(amount) FILTER (WHERE status = 'lost' AND closed_on >= days.month) AS lost_amount_month,
-        sum(amount) FILTER (WHERE status = 'won' AND closed_on >= days.quarter) AS won_amount_quarter,
-        sum(amount) FILTER (WHERE status = 'lost' AND closed_on >= days.quarter) AS lost_amount_quarter,
-        sum(amount) FILTER (WHERE status = 'won' AND closed_on > days.year_ago) AS won_amount_year,
-        count(amount) FILTER (WHERE status = 'won' AND closed_on > days.year_ago) AS won_valued_year,
-        sum(amount) FILTER (WHERE status = 'lost' AND closed_on > days.year_ago) AS lost_amount_year
+        sum(amount) FILTER (WHERE status = 'won' AND closed_on >= (SELECT date_trunc('month', now() AT TIME ZONE {tz})::date)) AS won_amount_month,
+        sum(amount) FILTER (WHERE status = 'lost' AND closed_on >= (SELECT date_trunc('month', now() AT TIME ZONE {tz})::date)) AS lost_amount_month,
+        sum(amount) FILTER (WHERE status = 'won' AND closed_on >= (SELECT date_trunc('quarter', now() AT TIME ZONE {tz})::date)) AS won_amount_quarter,
+        sum(amount) FILTER (WHERE status = 'lost' AND closed_on >= (SELECT date_trunc('quarter', now() AT TIME ZONE {tz})::date)) AS lost_amount_quarter,
+        sum(amount) FILTER (WHERE status = 'won' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)) AS won_amount_year,
+        count(amount) FILTER (WHERE status = 'won' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)) AS won_valued_year,
+        sum(amount) FILTER (WHERE status = 'lost' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)) AS lost_amount_year
     FROM (
-        SELECT partner_id, currency, status, amount, probability, closed_on FROM {model}.deal
-        WHERE currency IS NOT NULL
+        -- A currency in which nothing happened for a year has a row all the same.
+        SELECT partner_id, currency, status, amount, NULL::int AS probability, closed_on FROM {model}.deal
+        WHERE currency IS NOT NULL AND closed_on IS NOT NULL
+        UNION ALL
+        SELECT partner_id, currency, status, amount, probability, NULL FROM {model}.deal
+        WHERE currency IS NOT NULL AND closed_on IS NULL
         UNION ALL
         SELECT partner_id, currency, NULL, NULL, NULL, NULL FROM {model}.goal
         WHERE status = 'active' AND metric = 'won_amount' AND product_line IS NULL
     ) one
-    CROSS JOIN days
     GROUP BY partner_id, currency
 ) money ON money.partner_id = p.partner_id
 LEFT JOIN (
@@ -404,20 +420,26 @@ LEFT JOIN (
         partner_id,
         count(*) FILTER (WHERE status = 'open') AS open,
         count(*) FILTER (WHERE status = 'open' AND touched_at < now() - interval '30 days') AS stalled,
-        count(*) FILTER (WHERE status = 'open' AND (next_action_due_on < days.today OR expected_close_on < days.today))
+        count(*) FILTER (WHERE status = 'open' AND (next_action_due_on < (SELECT (now() AT TIME ZONE {tz})::date) OR expected_close_on < (SELECT (now() AT TIME ZONE {tz})::date)))
             AS overdue,
-        count(*) FILTER (WHERE status = 'won' AND closed_on >= days.month) AS won_month,
-        count(*) FILTER (WHERE status = 'lost' AND closed_on >= days.month) AS lost_month,
-        count(*) FILTER (WHERE status = 'won' AND closed_on >= days.quarter) AS won_quarter,
-        count(*) FILTER (WHERE status = 'lost' AND closed_on >= days.quarter) AS lost_quarter,
-        count(*) FILTER (WHERE status = 'won' AND closed_on > days.year_ago) AS won_year,
-        count(*) FILTER (WHERE status = 'lost' AND closed_on > days.year_ago) AS lost_year,
-        (percentile_disc(0.5) WITHIN GROUP (ORDER BY closed_on - (opened_at AT TIME ZONE {tz})::date) FILTER (WHERE status = 'won' AND closed_on > days.year_ago)
-            + percentile_disc(0.5) WITHIN GROUP (ORDER BY closed_on - (opened_at AT TIME ZONE {tz})::date DESC) FILTER (WHERE status = 'won' AND closed_on > days.year_ago)) / 2.0 AS cycle_days_median_won,
-        avg(closed_on - (engaged_at AT TIME ZONE {tz})::date) FILTER (WHERE closed_on > days.year_ago)
+        count(*) FILTER (WHERE status = 'won' AND closed_on >= (SELECT date_trunc('month', now() AT TIME ZONE {tz})::date)) AS won_month,
+        count(*) FILTER (WHERE status = 'lost' AND closed_on >= (SELECT date_trunc('month', now() AT TIME ZONE {tz})::date)) AS lost_month,
+        count(*) FILTER (WHERE status = 'won' AND closed_on >= (SELECT date_trunc('quarter', now() AT TIME ZONE {tz})::date)) AS won_quarter,
+        count(*) FILTER (WHERE status = 'lost' AND closed_on >= (SELECT date_trunc('quarter', now() AT TIME ZONE {tz})::date)) AS lost_quarter,
+        count(*) FILTER (WHERE status = 'won' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)) AS won_year,
+        count(*) FILTER (WHERE status = 'lost' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)) AS lost_year,
+        (percentile_disc(0.5) WITHIN GROUP (ORDER BY closed_on - (opened_at AT TIME ZONE {tz})::date) FILTER (WHERE status = 'won' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date))
+            + percentile_disc(0.5) WITHIN GROUP (ORDER BY closed_on - (opened_at AT TIME ZONE {tz})::date DESC) FILTER (WHERE status = 'won' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date))) / 2.0 AS cycle_days_median_won,
+        avg(closed_on - (engaged_at AT TIME ZONE {tz})::date) FILTER (WHERE closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date))
             AS cycle_days_mean_closed
-    FROM {model}.deal
-    CROSS JOIN days
+    FROM (
+        SELECT partner_id, status, closed_on, opened_at, engaged_at, NULL::timestamptz AS touched_at,
+            NULL::date AS next_action_due_on, NULL::date AS expected_close_on
+        FROM {model}.deal WHERE closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
+        UNION ALL
+        SELECT partner_id, status, NULL, NULL, NULL, touched_at, next_action_due_on, expected_close_on
+        FROM {model}.deal WHERE closed_on IS NULL
+    ) one
     GROUP BY partner_id
 ) deals ON deals.partner_id = p.partner_id
 LEFT JOIN (
@@ -429,8 +451,7 @@ LEFT JOIN (
 LEFT JOIN (
     SELECT decided_for AS partner_id, count(*) AS decided, count(*) FILTER (WHERE decision = 'approved') AS approved
     FROM {model}.lead
-    CROSS JOIN days
-    WHERE (decided_at AT TIME ZONE {tz})::date > days.year_ago
+    WHERE (decided_at AT TIME ZONE {tz})::date > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
     GROUP BY decided_for
 ) decisions ON decisions.partner_id = p.partner_id
 LEFT JOIN (
@@ -455,10 +476,16 @@ LEFT JOIN (
     GROUP BY partner_id
 ) goals ON goals.partner_id = p.partner_id
 LEFT JOIN (
-    SELECT partner_id, currency, rank() OVER (PARTITION BY currency ORDER BY sum(amount) DESC) AS place
-    FROM {model}.deal
-    WHERE status = 'won' AND currency IS NOT NULL AND closed_on > (SELECT year_ago FROM days)
-    GROUP BY partner_id, currency
+    SELECT partner_id, currency, max(place) AS place
+    FROM (
+        SELECT partner_id, currency, rank() OVER (PARTITION BY currency ORDER BY sum(amount) DESC) AS place
+        FROM {model}.deal
+        WHERE status = 'won' AND currency IS NOT NULL
+            AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
+        GROUP BY partner_id, currency
+    ) placed
+    GROUP BY partner_id, currency -- one row each, which the planner could not know
+    OFFSET 0 -- made once for all who look a place up
 ) ranks ON ranks.partner_id = p.partner_id AND ranks.currency = money.currency;
 
 COMMENT ON VIEW {read}.partner_scorecard IS 'Each partner as of today, a row for each currency in which it has deals or an active goal for won_amount of all product lines, one with a null currency if there is none. Amounts are those of the row''s currency; what is no amount is the partner''s, the same on each of its rows. Running periods end today and are cut in the report time zone; 12 months are the last ones, to the same day a year ago, which is left out.';

@@ -301,7 +301,7 @@ _OF_OPPORTUNITY: Final = "EXISTS (SELECT FROM {{model}}.opportunity o WHERE o.op
 
 MODEL = ReadModel(
     name="pipeline",
-    version=4,
+    version=5,
     aggregates=("partner", "opportunity"),
     tables=(
         Table(Opportunity, ("opportunity_id",), sealed=("customer", "next_action")),

@@ -15,7 +15,8 @@ SELECT
     p.on_notice,
     p.since,
     p.data_gaps,
-    p.updated_position
+    p.updated_position,
+    lower(concat_ws(chr(10), p.name, p.legal_name, p.external_id)) AS searched
 FROM {model}.partner p
 LEFT JOIN {model}.partner parent ON parent.partner_id = p.parent_id;
 
@@ -36,6 +37,7 @@ COMMENT ON COLUMN {read}.partners.on_notice IS 'Whether a notice stands.';
 COMMENT ON COLUMN {read}.partners.since IS 'Business time of the first event.';
 COMMENT ON COLUMN {read}.partners.data_gaps IS 'Fields that an import left out and nobody has given since.';
 COMMENT ON COLUMN {read}.partners.updated_position IS 'Position in the log of the last event that changed the row.';
+COMMENT ON COLUMN {read}.partners.searched IS 'Names and external id in lower case, to look for a text in.';
 
 CREATE VIEW {read}.opportunities WITH (security_invoker) AS
 SELECT
@@ -45,13 +47,13 @@ SELECT
     o.partner_id,
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
-    CASE WHEN o.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = o.opportunity_id AND field = 'customer') ELSE o.customer END AS customer,
+    coalesce(customer.value, CASE WHEN starts_with(o.customer, '~1.') AND o.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE o.customer END) AS customer,
     o.product_lines,
     o.deal_type,
     o.stage,
     o.status,
     o.probability,
-    coalesce(o.forecast_override, o.category) AS forecast_category,
+    o.forecast_category,
     o.amount,
     o.currency,
     o.amount * o.probability * 0.01 AS weighted_amount,
@@ -64,7 +66,7 @@ SELECT
     o.stage_entered_at,
     CASE WHEN o.status = 'open' THEN today.day - (o.stage_entered_at AT TIME ZONE {tz})::date END AS days_in_stage,
     coalesce(o.closed_on, today.day) - (o.opened_at AT TIME ZONE {tz})::date AS age_days,
-    CASE WHEN o.next_action ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN (SELECT value FROM {model}.personal WHERE aggregate_id = o.opportunity_id AND field = 'next_action') ELSE o.next_action END AS next_action,
+    coalesce(action.value, CASE WHEN starts_with(o.next_action, '~1.') AND o.next_action ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE o.next_action END) AS next_action,
     o.next_action_due_on,
     o.status = 'open' AND coalesce(o.next_action_due_on < today.day OR o.expected_close_on < today.day, false) AS overdue,
     o.status = 'open' AND o.stalled_at IS NOT NULL AS stalled,
@@ -72,10 +74,13 @@ SELECT
     o.data_gaps,
     o.lead_id,
     o.touched_at,
-    o.updated_position
+    o.updated_position,
+    CASE WHEN customer.value IS NULL THEN o.searched ELSE o.searched || lower(customer.value) END AS searched
 FROM {model}.opportunity o
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today -- no WITH: it would keep indexes away
-LEFT JOIN {model}.partner p USING (partner_id);
+LEFT JOIN {model}.partner p USING (partner_id)
+LEFT JOIN {model}.personal customer ON customer.aggregate_id = o.opportunity_id AND customer.field = 'customer'
+LEFT JOIN {model}.personal action ON action.aggregate_id = o.opportunity_id AND action.field = 'next_action';
 
 COMMENT ON VIEW {read}.opportunities IS 'Every opportunity as it stands: status, next action, age.';
 COMMENT ON COLUMN {read}.opportunities.opportunity_id IS 'Aggregate id.';
@@ -112,6 +117,7 @@ COMMENT ON COLUMN {read}.opportunities.data_gaps IS 'Fields that an import left 
 COMMENT ON COLUMN {read}.opportunities.lead_id IS 'Lead that it came from.';
 COMMENT ON COLUMN {read}.opportunities.touched_at IS 'Business time of the last activity or stage change.';
 COMMENT ON COLUMN {read}.opportunities.updated_position IS 'Position in the log of the last event that changed the row.';
+COMMENT ON COLUMN {read}.opportunities.searched IS 'Name, external id and customer in lower case, to look for a text in.';
 
 CREATE VIEW {read}.pipeline WITH (security_invoker) AS
 SELECT
