@@ -1,7 +1,7 @@
 """Which questions an index answers: any two of these filters, in the order of these sorts, at any size.
 
-Other filters and sorts look at more rows. The tables' indexes (`projections/*.tables.sql`) are made for this list, and
-bench/web.py measures it.
+Other filters and sorts pass over the rows once. The tables' indexes (`projections/*.tables.sql`) are made for this
+list, and bench/web.py measures it.
 """
 
 from collections.abc import Iterable, Mapping

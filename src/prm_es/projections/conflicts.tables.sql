@@ -1,5 +1,5 @@
 CREATE TABLE {model}.lead (
-    lead_id         uuid PRIMARY KEY,
+    lead_id         uuid NOT NULL,
     kind            text NOT NULL,
     origin          text NOT NULL,
     status          text NOT NULL,
@@ -14,7 +14,8 @@ CREATE TABLE {model}.lead (
     product_lines   text[] NOT NULL,
     people          uuid[] NOT NULL,
     identity        text,
-    keys            bigint[] NOT NULL
+    keys            bigint[] NOT NULL,
+    PRIMARY KEY (lead_id) INCLUDE (partner_id) -- whose conflict it is, is asked of every one
 ) WITH (fillfactor = 80);
 CREATE INDEX ON {model}.lead (kind) WHERE kind = 'named_account';
 

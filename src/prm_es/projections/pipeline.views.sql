@@ -151,15 +151,25 @@ COMMENT ON COLUMN {read}.pipeline.weighted_amount IS 'Sum of amount x probabilit
 CREATE VIEW {read}.funnel WITH (security_invoker) AS
 SELECT
     stage,
-    count(*) AS entered,
-    count(*) FILTER (WHERE left_for = 'forward') AS left_forward,
-    count(*) FILTER (WHERE left_for = 'back') AS left_back,
-    count(*) FILTER (WHERE left_for = 'won') AS won,
-    count(*) FILTER (WHERE left_for = 'lost') AS lost,
-    count(*) FILTER (WHERE left_for IS NULL) AS still_in,
-    percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM left_at - entered_at)::bigint / 86400)
-        FILTER (WHERE left_at IS NOT NULL) AS median_days
-FROM {model}.stage_visit
+    sum(visits)::bigint AS entered,
+    coalesce(sum(visits) FILTER (WHERE left_for = 'forward'), 0)::bigint AS left_forward,
+    coalesce(sum(visits) FILTER (WHERE left_for = 'back'), 0)::bigint AS left_back,
+    coalesce(sum(visits) FILTER (WHERE left_for = 'won'), 0)::bigint AS won,
+    coalesce(sum(visits) FILTER (WHERE left_for = 'lost'), 0)::bigint AS lost,
+    coalesce(sum(visits) FILTER (WHERE left_for IS NULL), 0)::bigint AS still_in,
+    min(days) FILTER (WHERE 2 * upto >= ended) AS median_days
+FROM (
+    -- Counted by length first: to sort every stay for the median takes long.
+    SELECT
+        *,
+        sum(visits) FILTER (WHERE days IS NOT NULL) OVER (PARTITION BY stage ORDER BY days) AS upto,
+        sum(visits) FILTER (WHERE days IS NOT NULL) OVER (PARTITION BY stage) AS ended
+    FROM (
+        SELECT stage, left_for, extract(epoch FROM left_at - entered_at)::bigint / 86400 AS days, count(*) AS visits
+        FROM {model}.stage_visit
+        GROUP BY 1, 2, 3
+    ) counted
+) added
 GROUP BY stage;
 
 COMMENT ON VIEW {read}.funnel IS 'What becomes of the stays in each stage; an opportunity that comes back counts again.';
