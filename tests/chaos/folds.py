@@ -2,7 +2,7 @@
 
 Nothing here is the product's: events are dictionaries, rows are dictionaries, and what an event does stands in tables
 of names. Values are compared in a plain form: times as ISO texts in UTC, ids and exact numbers as texts.
-Left to `reconcile` are the customers' and people's values in clear, and the table of conflicts.
+Left to `reconcile` are the customers' and people's values in clear, and what rivals.py leaves to it.
 """
 
 import re
@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
+
+from tests.chaos.rivals import Rivals
 
 Row = dict[str, Any]
 Table = dict[Any, Row]
@@ -32,9 +34,8 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "holder": ("aggregate_id",),
     "deadline": ("aggregate_id", "kind", "due_at"),
     "held": ("lead_id",),
-    "lead_key": ("lead_id", "key"),
 }
-PARTNER_MODELS: Final = ("pipeline", "leads", "performance", "deadlines")
+PARTNER_MODELS: Final = ("pipeline", "leads", "performance", "deadlines", "conflicts")
 
 
 def key(row: Row, table: str) -> tuple[Any, ...]:
@@ -55,12 +56,12 @@ def plain(value: Any) -> Any:
             return value
 
 
-def fold(log: Iterable[Row]) -> Iterator[tuple[str, str, Mapping[Any, Row]]]:
-    """Give read model, table and the rows that the log gives, by key."""
-    reading = _Reading()
+def read(log: Iterable[Row]) -> "Reading":
+    """Read a log whole."""
+    reading = Reading()
     for row in log:
         reading.take(_Event(row))
-    yield from reading.tables()
+    return reading
 
 
 class _Event:
@@ -261,7 +262,7 @@ SETS: Final[Mapping[str, Mapping[str, str]]] = {
 STALL: Final = "opportunity.mark_stalled"
 
 
-class _Reading:
+class Reading:
     """All rows, while the log is read."""
 
     def __init__(self) -> None:
@@ -280,11 +281,13 @@ class _Reading:
         self.holders: Table = {}
         self.deadlines: dict[str, Table] = defaultdict(dict)
         self.held: Table = {}
+        self.rivals = Rivals()
         self._work_offers_of: dict[str, dict[int, Row]] = defaultdict(dict)
         self._offers: dict[str, int] = defaultdict(int)
         self._visits: dict[str, int] = defaultdict(int)
 
     def tables(self) -> Iterator[tuple[str, str, Mapping[Any, Row]]]:
+        """Give read model, table and the rows that the log gives, by key."""
         for model in PARTNER_MODELS:
             yield model, "partner", self.partners
         yield "pipeline", "opportunity", self.deals
@@ -302,6 +305,7 @@ class _Reading:
         yield "deadlines", "holder", self.holders
         yield "deadlines", "deadline", _flat(self.deadlines)
         yield "reactions", "held", self.held
+        yield "conflicts", "lead", self.rivals.sides
 
     def take(self, event: _Event) -> None:
         match event.kind:
@@ -328,6 +332,7 @@ class _Reading:
                 self._act(event, known["partner_id"], known["attached"], DEAL_WORK)
                 self._stall(event)
                 self._holder(event)
+        self.rivals.take(event, self.held[event.subject,]["status"] if event.kind == "lead" else "")
 
     # Partners
 

@@ -18,6 +18,7 @@ from uuid import UUID
 from kafka import KafkaConsumer, TopicPartition
 
 from tests.chaos import folds
+from tests.chaos.rivals import Rivals
 
 PARTITIONS: Final = 12
 KINDS: Final = ("partner", "lead", "opportunity", "conflict")
@@ -341,7 +342,8 @@ class Judge:
                 f"SELECT name, generation FROM {self._prefix}_projections.generations WHERE status = 'live'"
             )
         }
-        for model, table, wanted in folds.fold(self._log):
+        reading = folds.read(self._log)
+        for model, table, wanted in reading.tables():
             there = {folds.key(row, table): row for row in self._rows(f"SELECT * FROM {live[model]}.{table}")}
             self.verdict.rows += len(there)
             for key in wanted.keys() - there.keys():
@@ -357,6 +359,23 @@ class Judge:
                         f"{model}.{table} {key}: {', '.join(differing)};"
                         f" {first} is {folds.plain(there[key][first])!r}, should be {wanted[key][first]!r}",
                     )
+        self._hard_conflicts(live["conflicts"], reading.rivals)
+
+    def _hard_conflicts(self, schema: str, rivals: Rivals) -> None:
+        there = {
+            (str(row["low_lead_id"]), str(row["high_lead_id"])): str(row["first_lead_id"])
+            for row in self._rows(f"SELECT * FROM {schema}.conflict WHERE ended_position IS NULL AND strength = 'hard'")
+        }
+        self.verdict.rows += len(there)
+        wanted = {pair: (first, must) for pair, first, must in rivals.hard()}
+        for pair in there.keys() - wanted.keys():
+            self.verdict.found("doubled", f"conflicts.conflict holds {pair}, who are no rivals for one customer")
+        for pair, (first, must) in wanted.items():
+            if pair not in there:
+                if must:
+                    self.verdict.found("lost", f"conflicts.conflict lacks {pair}")
+            elif there[pair] != first:
+                self.verdict.found("differ", f"conflicts.conflict {pair}: first is {there[pair]}, should be {first}")
 
 
 def _meaning(record: Record) -> bytes:

@@ -129,7 +129,7 @@ def _note(outcome: Outcome, what: str, killed: float, settled: float | None, sta
         status = stack.status()
         behind = status.as_json() if status else "a server is away"
         outcome.verdict.found("unanswered", f"{what}: not settled in time: {behind}")
-        return f"{what}: not settled in time"
+        return f"{what}: not settled in time: {behind}"
     recovery = max(0.0, settled - killed) if killed else 0.0
     if recovery > outcome.recovery:
         outcome.recovery, outcome.slowest = recovery, what

@@ -8,8 +8,9 @@ import orjson
 from kafka import KafkaProducer
 
 from prm_es.consumers import commands
+from prm_es.dispatch import Record
 from prm_es.messages import binary_command
-from prm_es.settings import Settings
+from prm_es.settings import PARTITIONS, Settings
 from tests.support import dead_letters, partner, rows
 from tests.workers import read_topics, until
 
@@ -67,3 +68,46 @@ def test_records_that_no_command_can_be_read_from_hold_nothing_up(migrated: Sett
     assert {result["id"] for result in results} == {good.id, odd.id}
     dead = read_topics(migrated, [migrated.dead_letters_topic])
     assert sorted(int(seen.head["prm_offset"]) for seen in dead) == [0, 1, 2, 3, 4]
+
+
+def test_what_could_not_be_committed_while_partitions_are_shared_out_is_committed_afterwards(
+    migrated: Settings,
+) -> None:
+    topic, stop = migrated.command_topic("partner"), Event()
+    producer = commands._producer(migrated)
+    consumer, other, onlooker = (commands._consumer(migrated) for _client in range(3))
+    answering = commands._Answering(migrated, consumer, producer)
+    other.subscribe(migrated.command_topics)
+    joining = Thread(target=lambda: [commands._poll(other, commands.IDLE_MS) for _poll in iter(stop.is_set, True)])
+
+    def answered(number: int) -> Record:
+        sent = producer.send(topic, value=b"x", partition=number)
+        producer.flush()
+        return Record(topic, number, sent.get().offset, (), b"x")
+
+    def one_more() -> bool:
+        commands._poll(consumer, 0)
+        answering.begin([answered(number) for number in range(PARTITIONS)], [])
+        answering.settle()
+        return bool(answering._answered)
+
+    def all_committed() -> bool:
+        commands._poll(consumer, commands.IDLE_MS)
+        answering.settle()
+        mine = [place for place in consumer.assignment() if place.topic == topic]
+        return bool({place: onlooker.committed(place) for place in mine} == onlooker.end_offsets(mine))
+
+    try:
+        until(lambda: commands._poll(consumer, commands.IDLE_MS) or consumer.assignment(), "it has its partitions")
+        joining.start()
+        until(one_more, "a commit comes while partitions are shared out")
+        until(lambda: (commands._poll(consumer, commands.IDLE_MS), other.assignment())[1], "they are shared out")
+        assert any(place.topic == topic for place in consumer.assignment())
+        until(all_committed, "what stayed here is committed")
+    finally:
+        stop.set()
+        if joining.ident is not None:
+            joining.join()
+        answering.close()
+        for client in (consumer, other, onlooker, producer):
+            client.close()

@@ -7,7 +7,7 @@ from time import time_ns
 from typing import Any, Final
 
 import structlog
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import (
     CommitFailedError,
     NoOffsetForPartitionError,
@@ -42,8 +42,6 @@ def work(settings: Settings, stop: Event) -> None:
         memory = Memory()
         try:
             while not stop.is_set():
-                if not answering.under_way:
-                    LIVE.progressed("waiting for commands")
                 records = _poll(consumer, 0 if answering.under_way else IDLE_MS)
                 if not records:
                     answering.settle()
@@ -63,13 +61,31 @@ def work(settings: Settings, stop: Event) -> None:
             consumer.close()
 
 
-class _Answering:
-    """Sends the answers of one batch while the next is decided; its offsets are committed once all are sent."""
+class _Answering(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Sends the answers of one batch while the next is decided; its offsets are committed once all are sent.
+
+    While the group shares out its partitions anew nothing can be committed, and trying disturbs the consumer's joining.
+    What another handler has then is given to it again, and answered as before; what stays here is not: its offsets are
+    committed once all is shared out.
+    """
 
     def __init__(self, settings: Settings, consumer: Any, producer: Any) -> None:  # noqa: ANN401
         self._settings, self._consumer, self._producer = settings, consumer, producer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
-        self._under_way: tuple[Future[None], dict[Any, Any]] | None = None
+        self._under_way: Future[None] | None = None
+        self._answered: dict[Any, int] = {}  # the offsets to commit
+        self._sharing_out = False
+        consumer.subscribe(settings.command_topics, listener=self)
+
+    def on_partitions_revoked(self, _revoked: object) -> None:
+        """Commit nothing from now on."""
+        self._sharing_out = True
+
+    def on_partitions_assigned(self, _assigned: object) -> None:
+        """Commit from now on what stayed here."""
+        self._sharing_out = False
+        here = self._consumer.assignment()
+        self._answered = {place: offset for place, offset in self._answered.items() if place in here}
 
     @property
     def under_way(self) -> bool:
@@ -78,22 +94,27 @@ class _Answering:
 
     def begin(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
         """Send the answers to these records."""
-        sent = self._thread.submit(_produce, self._settings, self._producer, answers)
-        self._under_way = sent, _next_offsets(records)
+        self._under_way = self._thread.submit(_produce, self._settings, self._producer, answers)
+        self._answered |= {TopicPartition(one.topic, one.partition): one.offset + 1 for one in records}
 
     def settle(self) -> None:
         """Wait until all is sent, and commit; raises KafkaError."""
         if self._under_way is not None:
-            (sent, offsets), self._under_way = self._under_way, None
+            sent, self._under_way = self._under_way, None
             LIVE.doing("sending the answers")
             sent.result()
+        if self._answered and not self._sharing_out:
             LIVE.doing("committing the offsets")
-            try:
-                self._consumer.commit(offsets)
-            except (CommitFailedError, RebalanceInProgressError) as error:
-                # whoever has the partitions then is given these records again, and answers them as before
-                log.info("commands.offsets_not_committed", reason=type(error).__name__)
-            LIVE.progressed("waiting for commands")
+            self._commit()
+        LIVE.progressed("waiting for commands")
+
+    def _commit(self) -> None:
+        try:
+            self._consumer.commit({one: OffsetAndMetadata(offset, "", -1) for one, offset in self._answered.items()})
+            self._answered = {}
+        except (CommitFailedError, RebalanceInProgressError) as error:
+            self._sharing_out = True
+            log.info("commands.offsets_not_committed", reason=type(error).__name__)
 
     def close(self) -> None:
         """End the thread; whatever is under way is not acknowledged."""
@@ -107,7 +128,6 @@ def group(settings: Settings) -> str:
 
 def _consumer(settings: Settings) -> Any:  # noqa: ANN401
     return KafkaConsumer(
-        *settings.command_topics,
         **settings.kafka_client,
         group_id=group(settings),
         enable_auto_commit=False,
@@ -164,8 +184,3 @@ def _produce(settings: Settings, producer: Any, answers: Sequence[Answer]) -> No
     producer.flush()
     for future in futures:
         future.get(timeout=0)
-
-
-def _next_offsets(records: Sequence[Record]) -> dict[Any, Any]:
-    last = {TopicPartition(record.topic, record.partition): record.offset for record in records}
-    return {partition: OffsetAndMetadata(offset + 1, "", -1) for partition, offset in last.items()}

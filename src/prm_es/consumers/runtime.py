@@ -98,7 +98,13 @@ def run(worker: str, settings: Settings, work: Callable[[Settings, Event], None]
     except Usage as error:
         log.error("worker.misconfigured", reason=str(error))  # noqa: TRY400
         sys.exit(WRONG_USAGE)
-    except (Unavailable, KafkaError, psycopg.OperationalError, psycopg2.OperationalError) as error:
+    except (
+        Unavailable,
+        KafkaError,
+        psycopg.OperationalError,
+        psycopg2.OperationalError,
+        psycopg2.InterfaceError,
+    ) as error:
         if stop.is_set():
             log.info("worker.stopped", reason=str(error))
             sys.exit(DONE)
