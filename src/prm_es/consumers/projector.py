@@ -45,6 +45,9 @@ BATCH: Final = 100  # bundles
 BUNDLE: Final = 20  # records
 WITHIN_S: Final = 0.05
 IDLE_CHECK_S: Final = 2.0
+METADATA_S: Final = (
+    3.0  # a broker that starts knows of no topics yet; whoever shares out partitions then gives none away
+)
 STOP_S: Final = 5.0
 END_S: Final = 10.0  # below a supervisor's patience
 
@@ -308,6 +311,7 @@ def _app(settings: Settings, models: Sequence[ReadModel]) -> Any:  # noqa: ANN40
         broker=[f"kafka://{address}" for address in settings.bootstrap],
         broker_credentials=_credentials(settings),
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=int(1000 * METADATA_S),
         broker_commit_interval=1.0,
         broker_session_timeout=float(SESSION_S),
         broker_heartbeat_interval=1.0,
