@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import psutil
@@ -250,8 +250,12 @@ def brute_force(sample: Sequence[conflicts.Lead]) -> list[tuple[int, int]]:
         alike = process.extract(name, names[one + 1 :], scorer=fuzz.ratio, score_cutoff=CLOSE, limit=None)
         pairs |= {(one, one + 1 + other) for _name, _score, other in alike}
     pairs |= _same_value(sample)
-    found = (((a, b), conflicts.match(sample[a], sample[b], (), "")) for a, b in sorted(pairs))
-    return [pair for pair, alike in found if alike and alike.strength in ("probable", "possible")]
+    return [(a, b) for a, b in sorted(pairs) if _match(sample[a], sample[b], ())]
+
+
+def _match(one: conflicts.Lead, other: conflicts.Lead, counts: conflicts.Counts) -> bool:
+    found = conflicts.match(one, other, counts, "")
+    return found is not None and found.strength in {conflicts.PROBABLE, conflicts.POSSIBLE}
 
 
 def _same_value(sample: Sequence[conflicts.Lead]) -> set[tuple[int, int]]:
@@ -269,21 +273,23 @@ def _same_value(sample: Sequence[conflicts.Lead]) -> set[tuple[int, int]]:
 
 
 def recall(settings: Settings, schema: str, number: int) -> tuple[float, int]:
-    """Give the part of what brute force finds among so many leads that the candidate search finds among all."""
+    """Give the part of what brute force finds among so many leads that the candidate search finds among all.
+
+    Brute force knows as much as the worker does: how many of all leads have a word, a name or a phone.
+    """
     sample = [
         conflicts.fold(conflicts.MODEL.empty(), recorded(n, subject, event), event)["lead"][0]
         for n, subject, customer in leads(0, number)
         for event in (registered(n, customer),)
     ]
-    found = brute_force(sample)
+    hits = pairs = 0
     with closing(psycopg2.connect(settings.dsn("projector"))) as connection, connection, connection.cursor() as cursor:
-        hits = sum(shared(cursor, schema, sample[a], sample[b]) for a, b in found)
-    return hits / len(found), len(found)
-
-
-def shared(cursor: Any, schema: str, one: conflicts.Lead, other: conflicts.Lead) -> bool:
-    book = conflicts.around(cursor, schema, one)
-    return any(found.lead_id == other.lead_id for found in conflicts.candidates(book, one))
+        for a, b in brute_force(sample):
+            book = conflicts.around(cursor, schema, sample[a])
+            if _match(sample[a], sample[b], conflicts.counts_of(book, sample[a])):
+                pairs += 1
+                hits += any(one.lead_id == sample[b].lead_id for one in conflicts.candidates(book, sample[a]))
+    return hits / pairs, pairs
 
 
 @contextmanager

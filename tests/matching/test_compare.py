@@ -60,6 +60,14 @@ def test_an_identical_common_name_elsewhere_is_not() -> None:
     assert match(one, replace(one, city="Manaus")).score < match(ACME, replace(ACME, city="Manaus")).score
 
 
+def test_an_identical_name_that_many_have_is_not_either() -> None:
+    one = Record(name="Metalúrgica Zanqueta Ltda", country="BR", city="Joinville", phones=("(47) 3433-1200",))
+    other = Record(name="METALURGICA ZANQUETA", country="BR", city="Manaus", phones=("92 3622-1000",))
+    few, many = (Counted([identity_of(replace(one, city=f"City {n}")) for n in range(size)]) for size in (5, 15))
+    assert match(one, other, few).strength is Strength.POSSIBLE
+    assert match(one, other, many).strength not in {Strength.PROBABLE, Strength.POSSIBLE}
+
+
 def test_another_number_in_the_name_speaks_against() -> None:
     one = replace(ACME, name="Loteamento Zanqueta 115 SPE Ltda")
     assert match(one, replace(one, name="Loteamento Zanqueta 116 SPE Ltda")).strength is Strength.RELATED
@@ -80,6 +88,21 @@ def test_two_shops_of_one_trade_in_a_town_do_not_match() -> None:
     one = Record(name="Vexatron Comércio de Tintas Ltda", country="BR", city="Pelotas")
     found = match(one, replace(one, name="Kolbrivast Comércio de Tintas Ltda"))
     assert found.strength is Strength.NONE
+
+
+def test_two_shops_of_one_trade_in_a_town_do_not_match_either_if_their_own_words_are_no_rare_ones() -> None:
+    one, other = (Record(name=f"{word} Paper Inc.", country="US", city="Boise") for word in ("Heron", "Everglade"))
+    many = Counted([identity_of(replace(each, city=f"City {n}")) for each in (one, other) for n in range(6)])
+    assert match(one, other, many).strength not in {Strength.PROBABLE, Strength.POSSIBLE}
+
+
+def test_a_word_that_many_have_relates_two_in_one_city_and_not_elsewhere() -> None:
+    one = Record(name="Boreal Hotels Inc.", country="US", city="Boise")
+    sister = replace(one, name="Boreal Ceramics Inc.")
+    many = Counted([identity_of(replace(one, name=f"Boreal {n}")) for n in range(5)])
+    assert match(one, sister, many).strength is Strength.RELATED
+    assert match(one, replace(sister, city="Portland"), many).strength is Strength.NONE
+    assert match(one, replace(sister, city="Portland")).strength is Strength.RELATED
 
 
 def test_strangers_do_not_match() -> None:

@@ -81,7 +81,7 @@ def compare(one: Identity, other: Identity, facts: Frequencies, weights: Weights
         return Match(Strength.HARD, 1.0, tuple(sorted(keys)), why)
     found = evidence_of(one, other, facts)
     score = score_of(found, weights)
-    strength = _strength(score, found, weights)
+    strength = _strength(one, other, score, found, facts, weights)
     if strength is Strength.NONE and not explained:
         return Match(strength, round(score, 3), (), ())
     return Match(strength, round(score, 3), tuple(_keys(found)), tuple(_reasons(found, facts)))
@@ -96,23 +96,30 @@ def score_of(found: Evidence, weights: Weights) -> float:
     return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
 
 
-def _strength(score: float, found: Evidence, weights: Weights) -> Strength:
+def _strength(
+    one: Identity, other: Identity, score: float, found: Evidence, facts: Frequencies, weights: Weights
+) -> Strength:
     if score >= weights.probable:
         return Strength.PROBABLE
     values = found.values
-    apart = values.get("numbers_differ") or values.get("name_other") or values.get("name_lost", 0.0) >= _LOST
-    if (score >= weights.possible and not apart) or _same_rare_name(found):
+    apart = values.get("numbers_differ") or values.get("name_other") or (found.names and found.names.parted >= _PARTED)
+    if (score >= weights.possible and not apart) or _same_rare_name(one, other, found, facts):
         return Strength.POSSIBLE
     return Strength.RELATED if _related(found) else Strength.NONE
 
 
-def _same_rare_name(found: Evidence) -> bool:
-    """Tell an identical rare name: enough for review whatever else differs."""
-    return found.names is not None and found.names.same and found.names.both >= _RARE
+def _same_rare_name(one: Identity, other: Identity, found: Evidence, facts: Frequencies) -> bool:
+    """Tell an identical rare name: enough for review whatever else differs. One that many have is not rare."""
+    names = found.names
+    if names is None or not names.same or names.both < _RARE:
+        return False
+    common = {name.sorted for name in one.names} & {name.sorted for name in other.names}
+    return all(facts.holders("name", name) <= _NAMESAKES for name in common)
 
 
 _RARE: Final = 11.0
-_LOST: Final = 0.5  # each name has a rare word that the other lacks: two shops of one trade in a town
+_NAMESAKES: Final = 10
+_PARTED: Final = 0.3  # of each name the other lacks so much: two shops of one trade in a town
 
 
 def _related(found: Evidence) -> bool:

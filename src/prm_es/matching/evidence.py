@@ -47,6 +47,11 @@ class Names:
         return min(1.0, self.both / max(min(self.one, self.other), 1e-9))
 
     @property
+    def parted(self) -> float:
+        """The share of its weight that each name has and the other lacks, the lesser of the two."""
+        return min(self.lost_one / max(self.one, 1e-9), self.lost_other / max(self.other, 1e-9))
+
+    @property
     def same(self) -> bool:
         """Whether nothing of either name is missing in the other."""
         return self.numbers >= 0 and self.lost_one < _NOTHING and self.lost_other < _NOTHING

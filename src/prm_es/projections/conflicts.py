@@ -48,8 +48,8 @@ from prm_es.projections.partners import fold_partner
 from prm_es.store.vault import TOKEN
 
 MOST: Final = 200  # matches in one screening, those that were first before others
-CROWD: Final = 50  # more than so many under one key, and it tells nobody apart
-VAGUE_CROWD: Final = 16  # and under one that many share by chance
+CROWD: Final = 40  # more than so many under one key, and it tells nobody apart
+VAGUE_CROWD: Final = 8  # and under one that many share by chance
 SCORED: Final = 8  # of those that share keys, the ones that share the most and the rarest
 ACCOUNT: Final = "named_account"
 HARD, PROBABLE, POSSIBLE, RELATED = "hard", "probable", "possible", "related"
@@ -763,7 +763,7 @@ _BEGINS: Final = (
 def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # noqa: ANN401
     """Give what shares a key with one of the batch, those in conflict with them, and theirs in turn.
 
-    Of a key under which so many stand that they are a crowd whoever leaves it within the batch, only some are read.
+    Of a key under which so many stand that they are a crowd whoever leaves it within the batch, none is read.
     """
     mine = [one for one in events if one.recorded.aggregate in ("lead", "opportunity")]
     subjects = {one.recorded.subject for one in mine}
@@ -796,7 +796,7 @@ def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # no
 
 @dataclass(frozen=True)
 class _Under:
-    """What stands under the keys asked for; of a crowd only some."""
+    """What stands under the keys asked for but the crowded ones."""
 
     asked: frozenset[int]
     ids: frozenset[UUID]
@@ -843,7 +843,7 @@ def around(cursor: Any, schema: str, asked: Lead) -> Book:  # noqa: ANN401
     """Give a book of what shares a key with one side now."""
     exact = exact_keys(asked.customer_keys, asked.people)
     under = _under(cursor, schema, [(exact, asked.keys)], {})
-    rows = tables.load(cursor, MODEL, schema, sorted(under.ids | {STREAM}), (_LEADS, _RULES))
+    rows = tables.load(cursor, MODEL, schema, under.ids | {STREAM}, (_LEADS, _RULES))
     return Book(partial(index, asked=under.asked), rows, under.crowded)
 
 
@@ -884,7 +884,7 @@ WITH found AS MATERIALIZED (
     ) under
 )
 SELECT
-    (SELECT array_agg(DISTINCT lead_id) FROM found, unnest(ids) AS lead_id),
+    (SELECT array_agg(DISTINCT one) FROM found, unnest(ids) AS one WHERE most IS NULL OR cardinality(ids) < most),
     (SELECT array_agg(key) FROM found WHERE cardinality(ids) >= most)
 """
 _IN_CONFLICT: Final = """

@@ -46,7 +46,7 @@ class Around:
     """The aggregates that a batch leads to, and what to find them by if that is less than all that the model says.
 
     Those `beside` are looked at and nothing more: of them only the rows in the model's tables `looked_at` are there.
-    Under a `crowded` key stand so many that not all are among them.
+    Under a `crowded` key stand so many that they are not among them.
     """
 
     ids: AbstractSet[UUID] = frozenset()
@@ -58,7 +58,7 @@ class Around:
 class Book:
     """The rows of every aggregate that a batch may touch or look at, found by id and by what `index` says of them.
 
-    Of those under a `crowded` key it holds only some.
+    Of those under a `crowded` key it holds some or none.
     """
 
     def __init__(self, index: "Index", rows: Mapping[UUID, Rows], crowded: AbstractSet[Hashable] = frozenset()) -> None:
@@ -310,11 +310,15 @@ class OrderedProjector:
         parsed = [one for one in read if self._model.heeds(one.event)]
         around = self._model.related(cursor, schema, parsed)
         ids = {one.recorded.subject for one in parsed} | around.ids
-        before = tables.load(cursor, self._model, schema, sorted(ids))
-        before |= tables.load(cursor, self._model, schema, sorted(around.beside - ids), self._model.looked_at)
+        before = tables.load(cursor, self._model, schema, ids)
+        before |= tables.load(cursor, self._model, schema, around.beside - ids, self._model.looked_at)
         book = Book(around.index or self._model.index, before, around.crowded)
         book, commands = fold_in_order(self._model, book, parsed, histories(cursor))
-        changes = {one: (before.get(one, self._model.empty()), after) for one, after in book.items()}
+        changes = {
+            one: (known or self._model.empty(), after)
+            for one, after in book.items()
+            if (known := before.get(one)) is not after
+        }
         tables.save(cursor, self._model, schema, changes)
         query = sql.SQL("UPDATE {}.checkpoints SET position = %s WHERE name = %s AND generation = %s")
         cursor.execute(query.format(self._bookkeeping), (end, self._model.name, generation))

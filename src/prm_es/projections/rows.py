@@ -1,6 +1,6 @@
 """Rows of read models in and out of PostgreSQL, through psycopg2."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from io import StringIO
@@ -40,7 +40,7 @@ def load(
     cursor: Any,  # noqa: ANN401
     model: ReadModel,
     schema: str,
-    ids: Sequence[UUID],
+    ids: Collection[UUID],
     only: Sequence[Table] | None = None,
 ) -> dict[UUID, Rows]:
     """Give the rows of these aggregates, in these tables only if some are named; those without any are empty."""
@@ -51,9 +51,11 @@ def load(
     empty = model.empty()
     found: dict[UUID, dict[str, tuple[Row, ...]]] = {one: {**empty} for one in ids}
     for table in own:
-        query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s::uuid[]) ORDER BY {}").format(
-            _names(table.columns), sql.Identifier(schema, table.name), sql.Identifier(table.key[0]), _names(table.key)
+        query = sql.SQL("SELECT {} FROM {} WHERE {} = ANY(%s::uuid[])").format(
+            _names(table.columns), sql.Identifier(schema, table.name), sql.Identifier(table.key[0])
         )
+        if len(table.key) > 1:  # else it is one row an aggregate
+            query += sql.SQL(" ORDER BY {}").format(_names(table.key))
         cursor.execute(query, (wanted,))
         of = itemgetter(table.columns.index(table.key[0]))
         for one, values in groupby(cursor, of):
