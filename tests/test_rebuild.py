@@ -148,10 +148,11 @@ def test_readers_see_full_rows_throughout_while_writers_run(filled: Settings, cr
     assert [worker.end() for worker in workers] == [0, 0]
 
 
-def test_a_slow_reader_holds_up_the_swap_and_no_other_reader(filled: Settings) -> None:
-    done: list[rebuild.Rebuilt] = []
-    swapping = Thread(target=lambda: done.append(rebuild.rebuild(filled, MODEL)))
-    view = f"{filled.read_schema}.opportunities"
+@pytest.mark.parametrize(("name", "read"), [("pipeline", "opportunities"), ("conflicts", "lead_conflicts")])
+def test_a_slow_reader_holds_up_the_swap_and_no_other_reader(filled: Settings, name: str, read: str) -> None:
+    model, done = READ_MODELS[name], list[rebuild.Rebuilt]()
+    swapping = Thread(target=lambda: done.append(rebuild.rebuild(filled, model)))
+    view = f"{filled.read_schema}.{read}"
     query = f"SELECT count(*) FROM {view}".encode()
     with psycopg.connect(filled.dsn("reader")) as slow:
         slow.execute(query)  # and its transaction stays open
@@ -165,7 +166,7 @@ def test_a_slow_reader_holds_up_the_swap_and_no_other_reader(filled: Settings) -
         assert swapping.is_alive()
         assert not done
     swapping.join()
-    assert done[0].generation == live(filled)
+    assert done[0].generation == live(filled, model)
 
 
 _WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = %s::regclass"
