@@ -28,7 +28,6 @@ SETTINGS: Final = {
     "unix_socket_directories": "",
     "max_connections": "100",
     "shared_buffers": "128MB",
-    "wal_compression": "on",
     "log_line_prefix": "%m [%p] ",
     "timezone": "UTC",
 }
