@@ -414,7 +414,7 @@ def world(migrated: Settings) -> World:
         (-9000, IMPORTED.model_copy(update={"legal_name": "Gone", "territories": ()})),
         (-1, p.Terminated(reason="~")),
     )
-    for name in ("later", "earlier", "found only", "ended rival", "resolved rival"):
+    for name in ("later", "earlier", "found only", "ended rival", "resolved rival", "maybe"):
         world.ids[name] = uuid4()
 
     def submitted(due: float = 24, **values: Any) -> m.Registered:
@@ -458,6 +458,7 @@ def world(migrated: Settings) -> World:
     world.tell("earlier", (-10, submitted()))
     world.tell("found only", (-9, submitted()), (-8, found(ids["ended rival"])))
     world.tell("ended rival", (-11, submitted()), (-1, m.Withdrawn()))
+    world.tell("maybe", (-9, submitted()), (-8, found(ids["green"], strength="possible")))
     settled = m.MatchResolved(other_lead=ids["earlier"], outcome="not_a_conflict")
     world.tell("resolved rival", (-9, submitted()), (-8, found(ids["earlier"])), (-7, settled))
     for model in (MODEL, PIPELINE):  # partners are found by what the pipeline knows of them
@@ -521,7 +522,7 @@ def test_the_inbox_names_partner_age_and_what_is_missing(world: World) -> None:
     assert world.one("leads", "amber by time")["held_until"] is None
     assert world.one("leads", "converted")["age_days"] == (world.at(-50).date() - world.at(-80).date()).days
     assert world.named("leads", "orphaned") == {"orphan"}
-    assert world.named("leads", "screened") == {"green", "later", "found only", "resolved rival"}
+    assert world.named("leads", "screened") == {"green", "later", "found only", "resolved rival", "maybe"}
     assert world.one("leads", "new")["partner"] is None
 
 

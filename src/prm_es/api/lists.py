@@ -171,7 +171,9 @@ LEADS: Final = List(
         "expected_close": _period("When it is expected to close.", "expected_close_on"),
         "decided": _period("When it was decided.", "decided_at"),
         "overdue": _flag("Whether its next deadline lies in the past.", "overdue"),
-        "in_conflict": _flag("Whether another lead may be the same customer, undecided.", "in_conflict"),
+        "in_conflict": _flag(
+            "Whether another lead is the same customer, surely or probably, undecided.", "in_conflict"
+        ),
         "screened": _flag("Whether it was screened as it is now.", "screened"),
         "orphaned": _flag("Whether its partner is gone.", "orphaned"),
         "text": Filter("text", (SEARCHED,), "Part of its customer's name or external id."),

@@ -569,7 +569,7 @@ _SEEN: Final = (
 
 MODEL = ReadModel(
     name="leads",
-    version=4,
+    version=5,
     aggregates=("partner", "lead"),
     tables=(
         Table(Lead, ("lead_id",), sealed=("customer",), seen=_SEEN),

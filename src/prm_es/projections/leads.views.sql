@@ -54,11 +54,11 @@ SELECT
     CASE WHEN {vendor} THEN NOT l.ended AND (
         EXISTS (
             SELECT FROM {model}.lead_match m LEFT JOIN {model}.lead other ON other.lead_id = m.other_lead_id
-            WHERE m.lead_id = l.lead_id AND m.strength IS NOT NULL AND m.outcome IS NULL AND NOT coalesce(other.ended, false)
+            WHERE m.lead_id = l.lead_id AND m.strength IN ('hard', 'probable') AND m.outcome IS NULL AND NOT coalesce(other.ended, false)
         )
         OR EXISTS (
             SELECT FROM {model}.lead_match m LEFT JOIN {model}.lead other ON other.lead_id = m.lead_id
-            WHERE m.other_lead_id = l.lead_id AND m.strength IS NOT NULL AND m.outcome IS NULL AND NOT coalesce(other.ended, false)
+            WHERE m.other_lead_id = l.lead_id AND m.strength IN ('hard', 'probable') AND m.outcome IS NULL AND NOT coalesce(other.ended, false)
         )
     ) END AS in_conflict,
     CASE WHEN l.held_until > now() THEN l.held_until END AS held_until,
@@ -128,7 +128,7 @@ COMMENT ON COLUMN {read}.leads.respond_by IS 'By when the running offer is to be
 COMMENT ON COLUMN {read}.leads.contact_by IS 'By when the customer is to be contacted for the first time.';
 COMMENT ON COLUMN {read}.leads.recall_at IS 'When the lead is taken from an idle partner.';
 COMMENT ON COLUMN {read}.leads.screened IS 'Whether it was screened for conflicts as it is now.';
-COMMENT ON COLUMN {read}.leads.in_conflict IS 'Whether another lead that has not ended may be the same customer, found by either''s screening, and nobody has decided. A partner''s people are not told.';
+COMMENT ON COLUMN {read}.leads.in_conflict IS 'Whether another lead that has not ended is the same customer, surely or probably, found by either''s screening, and nobody has decided; what is only possible or related holds up nothing and does not count. A partner''s people are not told.';
 COMMENT ON COLUMN {read}.leads.held_until IS 'Until when another lead''s protection held the customer, as it stood at registration; null once past or approved.';
 COMMENT ON COLUMN {read}.leads.decision IS 'approved or rejected; null while undecided.';
 COMMENT ON COLUMN {read}.leads.decided_at IS 'Business time of the decision.';
