@@ -83,6 +83,21 @@ def test_policies(prm: Prm, tmp_path: Path) -> None:
     assert prm("policy", "show", "--version", "2").code == 2
 
 
+def test_a_person_is_forgotten_by_its_email_once_and_by_a_vendor_admin_alone(prm: Prm) -> None:
+    here = ["--external", "crm:BOB", "--as", "crm:integration"]
+    words = ["customer.name=Padaria Sol", "contact.name=Bob Braun", "contact.email=bob@example.com"]
+    assert prm("do", "lead.capture", *here, *words).code == 0
+    bob = ["forget", "--email", "bob@example.com", "--reason"]
+    for wrong in (["forget", "--reason", "request"], [*bob, "boredom"], [*bob, "request", "--phone", "+5511999"]):
+        assert prm(*wrong, "--as", "vera:vendor_admin").code == 2
+    refused = prm(*bob, "request", "--as", "ana:channel_manager")
+    assert (refused.code, "vendor_admin may" in refused.err) == (1, True)
+    done = prm(*bob, "request", "--as", "vera:vendor_admin")
+    assert (done.code, "forgotten at position" in done.out) == (0, True)
+    again = prm(*bob, "request", "--as", "vera:vendor_admin")
+    assert (again.code, "nothing was changed" in again.out) == (0, True)
+
+
 def test_the_doctor(prm: Prm, migrated: Settings) -> None:
     whole = prm("doctor")
     assert whole.code == 0, whole.out
