@@ -88,6 +88,22 @@ def test_every_page_is_open_to_everybody_and_weighs_little(
     assert weights[path] < PAGE_KB
 
 
+@pytest.mark.parametrize("login", [VENDOR, PARTNER])
+def test_on_a_phone_every_page_is_open_to_everybody_and_none_is_wider_than_it(
+    seat: Seat, record_property: Callable[[str, object], None], login: str
+) -> None:
+    wrong: list[str] = []
+    wide: list[str] = []
+    with seat(login, viewport=PHONE, is_mobile=True, has_touch=True) as seen:
+        for path in pages(seen):
+            wrong += seen.violations()
+            if seen.page.evaluate("document.documentElement.scrollWidth") > PHONE["width"]:
+                wide.append(path)
+    record_property("axe", len(wrong))
+    assert not wrong, "\n".join(wrong)
+    assert not wide, wide
+
+
 class weighed:  # noqa: N801
     """Note what comes over the wire, nothing from the browser's own cache."""
 

@@ -5,12 +5,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Final
+from uuid import UUID
 
 from playwright.sync_api import expect
 from stdnum.br import cnpj
 
-from tests.support import PROBLEM, today
+from prm_es.settings import Settings
+from tests.support import PROBLEM, command, rows, today
 from tests.web.browser import Window
+from tests.web.service import Service
+from tests.workers import until, write
 
 Seat = Callable[..., AbstractContextManager[Window]]
 MANAGER, PARTNER, RIVAL = "carla", "pia", "pat"
@@ -39,7 +43,7 @@ def act(seen: Window, name: str, **fields: str) -> None:
         seen.main.locator(".actions summary").click()
     there.click()
     for label, value in fields.items():
-        control = seen.dialog.get_by_label(re.compile(f"^{label.replace('_', ' ')}"))
+        control = seen.dialog.get_by_label(re.compile(f"^{label.replace('_', '.')}"))
         if control.evaluate("one => one.tagName") == "SELECT":
             control.select_option(label=value)
         else:
@@ -71,6 +75,86 @@ def test_a_lead_is_seen_at_once_and_its_approval_too(seat: Seat, tell: Callable[
         act(manager, "Approve")
         status(manager, "Approved")
         status(partner, "Approved")
+
+
+def approved(partner: Window, manager: Window, customer: str, tax_id: str = "") -> None:
+    """Register a lead and approve it, each in a window of its own, both then on its page."""
+    register(partner, customer, tax_id)
+    partner.page.wait_for_url(re.compile("/leads/"))
+    manager.open(partner.page.url.removeprefix(partner.at))
+    expect(manager.main.get_by_text("being screened")).to_have_count(0)
+    act(manager, "Approve")
+    status(manager, "Approved")
+
+
+def test_a_lead_becomes_a_deal_that_is_worked_and_won(seat: Seat) -> None:
+    with seat(PARTNER) as partner, seat(MANAGER) as manager:
+        approved(partner, manager, "Laticínios Serra")
+        partner.live()
+        status(partner, "Approved")
+        act(partner, "Convert to a deal", Name="Cold chain", Next_action="Visit the dairy", Due_on=today(10))
+        status(partner, "Converted")
+        partner.open("/opportunities?text=Cold chain")
+        partner.main.get_by_role("link", name="Cold chain", exact=True).click()
+        partner.page.wait_for_url(re.compile("/opportunities/"))
+        manager.open(partner.page.url.removeprefix(partner.at))
+        manager.live()
+        act(partner, "Change details", Contact="Ana Prado", E_mail="ana@example.com")
+        act(partner, "Move the stage", Stage="Qualified", Next_action="Send the offer", Due_on=today(20))
+        expect(manager.main.get_by_text("Send the offer").first).to_be_visible()
+        act(partner, "Set the next action", Next_action="Agree on a day", Due_on=today(25))
+        expect(manager.main.get_by_text("Agree on a day").first).to_be_visible()
+        act(partner, "Win", Final_amount="51,000.00", Order_reference="PO-1", Closed_on=today())
+        status(partner, "Won")
+        status(manager, "Won")
+        expect(manager.main.get_by_text("51,000").first).to_be_visible()
+
+
+def test_one_offer_is_accepted_and_another_declined(seat: Seat, web: Service) -> None:
+    with seat(PARTNER) as partner, seat(MANAGER) as manager:
+        partner.open("/")
+        partner.page.locator("a[href^='/partners/']").first.click()
+        partner.page.wait_for_url(re.compile("/partners/"))
+        own = partner.main.get_by_role("heading", level=1).inner_text()
+        line = sold_by(web.settings, UUID(partner.page.url.rpartition("/")[2]))
+
+        def offered(customer: str) -> str:
+            at = f"/leads/{capture(web.settings, customer, line)}"
+            until(lambda: manager.page.request.get(manager.at + at).ok, "the lead is in the read model")
+            manager.open(at)
+            act(manager, "Offer to a partner", Partner=own)
+            status(manager, "Offered")
+            partner.open(at)
+            assert customer not in partner.page.content()  # nobody has looked at it yet
+            act(partner, "Show the customer")
+            expect(partner.main.get_by_text(customer).first).to_be_visible()
+            return at
+
+        offered("Padarias Aurora")
+        act(partner, "Accept", Next_action="Call them", Due_on=today(5))
+        status(partner, "Accepted")
+        status(manager, "Accepted")
+        at = offered("Pousadas do Sul")
+        act(partner, "Decline", Reason="No capacity")
+        status(manager, "Qualified")
+        assert partner.page.request.get(partner.at + at).status == 404
+        partner.open("/offers")
+        partner.wrong[:] = [one for one in partner.wrong if f"404 from {at}" not in one]  # the page was still open
+
+
+def sold_by(settings: Settings, partner_id: UUID) -> str:
+    """Give a product line for which a partner is authorised."""
+    query = f"SELECT product_lines[1] AS line FROM {settings.read_schema}.registrations"
+    found = rows(settings, f"{query} WHERE partner_id = %s AND decision = 'approved' LIMIT 1", [partner_id])
+    return str(found[0]["line"])
+
+
+def capture(settings: Settings, customer: str, line: str) -> UUID:
+    """Capture a lead as an upstream system does."""
+    data = {"customer": {"name": customer, "country": "BR"}, "product_lines": [line], "business_problem": PROBLEM}
+    sent = command("lead.capture", data=data)
+    write(settings, [sent])
+    return sent.subject
 
 
 def test_a_rival_learns_the_date_and_never_the_name(seat: Seat) -> None:

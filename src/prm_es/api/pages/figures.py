@@ -9,6 +9,8 @@ from uuid import UUID
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
+from prm_es.api.lists import LEADS
+
 Row = dict[str, Any]
 STAGES: Final = ("prospect", "qualified", "technical_validation", "business_validation", "committed")
 CARDS: Final = 25
@@ -215,7 +217,7 @@ def opportunity(cursor: Cursor, opportunity_id: UUID) -> Row | None:
 
 def lead(cursor: Cursor, lead_id: UUID) -> Row | None:
     """Give a lead with the offer that runs, if one does: before it is opened its partner does not see the customer."""
-    return one(
+    found = one(
         cursor,
         """
         SELECT l.*, offer.opened_at IS NOT NULL AS opened, offer.offered_at
@@ -225,6 +227,21 @@ def lead(cursor: Cursor, lead_id: UUID) -> Row | None:
         """,
         {"id": str(lead_id)},
     )
+    return found or _offered(cursor, lead_id)
+
+
+def _offered(cursor: Cursor, lead_id: UUID) -> Row | None:
+    """Give what a partner may know of a lead that it was offered and has not looked at: `came_in_at` is not of it."""
+    found = one(
+        cursor,
+        """
+        SELECT lead_id, 'captured' AS origin, 'offered' AS status, partner_id, partner, territory, country,
+            product_lines, amount, currency, respond_by, overdue, offered_at, false AS opened
+        FROM offers WHERE lead_id = %(id)s AND answer = 'open'
+        """,
+        {"id": str(lead_id)},
+    )
+    return found and {**dict.fromkeys(LEADS.columns), "contact_by": None, "recall_at": None, **found}
 
 
 def conflicts(cursor: Cursor, status: str) -> list[Row]:

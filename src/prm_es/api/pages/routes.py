@@ -121,7 +121,9 @@ def lead(seen: Seen, lead_id: UUID) -> HTMLResponse:
         as_of = seen.doors.as_of()
     if row is None:
         return missing(seen)
-    entries, said = seen.doors.timeline(seen.principal, seen.reader, "lead", lead_id)
+    # Before it has looked at an offer, a partner is not told what happened to the lead either.
+    told = row["came_in_at"] is not None
+    entries, said = seen.doors.timeline(seen.principal, seen.reader, "lead", lead_id) if told else ([], {})
     return seen.page(
         "lead.html",
         title=row["customer"] or seen.text(_n("Offered lead")),
