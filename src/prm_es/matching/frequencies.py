@@ -36,10 +36,6 @@ class General:
         """Give the share of a word, by its length if it is not in the table: short ones are met more often."""
         return _common().get(token) or _SHORT.get(len(token), _RARE)
 
-    def knows(self, token: str) -> bool:
-        """Tell whether a word is in the table, hence more or less common."""
-        return token in _common()
-
     def holders(self, kind: Kind, value: str) -> int:  # noqa: ARG002 - the protocol's
         """Give 0: not known."""
         return 0

@@ -49,10 +49,7 @@ def _names(identity: Identity) -> Iterator[str]:
         chosen = _chosen(name)
         rare = [word for word in chosen if _GENERAL.share(word) < COMMON]
         yield from (f"word:{word}" for word in rare)
-        for one, other in combinations(sorted(chosen), 2):
-            yield f"pair:{one} {other}"
-            if identity.city and _GENERAL.knows(one) and _GENERAL.knows(other):
-                yield f"pair:{one} {other} {identity.city}"  # anywhere, too many have such two
+        yield from (f"pair:{one} {other}" for one, other in combinations(sorted(chosen), 2))
         yield from _heard(rare, identity.city)
         yield from (f"near:{left}" for left in _mistyped(rare[:1]))
 
