@@ -433,10 +433,6 @@ class Writer:
             domains=domains,
         )
 
-    def _postcode(self, postcode: str) -> str:
-        written = postcode if self._any.random() < 0.6 else postcode.replace("-", "")
-        return written if self._any.random() < 0.93 else self._digit_slip(written)
-
     def _names(self, company: Company) -> tuple[str, str | None]:
         chance = self._any.random
         legal = self._dirty(company.legal, company.land)

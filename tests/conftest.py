@@ -8,10 +8,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from hypothesis import settings as examples
 from kafka.admin import KafkaAdminClient
 from psycopg import sql
 
@@ -21,6 +22,9 @@ from prm_es.local.kafka import Kafka, find_jars
 from prm_es.local.postgres import Postgres, end_servers
 from prm_es.local.processes import Child, Spec, wait_ready
 from prm_es.settings import DB_ROLES, Settings
+
+if TYPE_CHECKING:
+    from tests.workers import Crew
 
 _FOLDERS = "prm-es-tests-"
 _KEPT = {"PRM_CACHE", "PRM_MAVEN", "PRM_KAFKA_JARS", "PRM_KAFKA_HEAP"}
@@ -36,6 +40,9 @@ def pytest_configure() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+
+    examples.register_profile("untimed", deadline=None)  # what is slow on a busy machine is not wrong
+    examples.load_profile("untimed")
 
 
 def _sweep() -> None:
@@ -130,6 +137,26 @@ def migrated(settings: Settings) -> Settings:
     migrate(settings)
     topics.create(settings)
     return settings
+
+
+@pytest.fixture
+def installed(fresh: Settings) -> Settings:
+    """Give settings of one test's own where all is as `prm-es up` makes it, and no worker runs."""
+    from prm_es.consumers import topics  # noqa: PLC0415
+    from prm_es.install import install  # noqa: PLC0415
+
+    install(fresh)
+    topics.create(fresh)
+    return fresh
+
+
+@pytest.fixture
+def crew(installed: Settings, tmp_path: Path) -> "Iterator[Crew]":
+    """Give a way to start workers as processes, which end with the test."""
+    from tests.workers import Crew  # noqa: PLC0415
+
+    with Crew(installed, tmp_path) as hands:
+        yield hands
 
 
 def _drop_topics(settings: Settings) -> None:

@@ -4,7 +4,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
 
@@ -13,9 +12,7 @@ import pytest
 
 from prm_es.audit.verify import verify
 from prm_es.backup import tools
-from prm_es.consumers import topics
 from prm_es.consumers.runtime import UNAVAILABLE, WRONG_USAGE
-from prm_es.install import install
 from prm_es.projections.registry import READ_MODELS
 from prm_es.rebuild import compare
 from prm_es.settings import Settings
@@ -27,19 +24,6 @@ from tests.workers import Crew, check_topics, head, publish_all, read_topics, st
 
 PARTNERS, DEALS = story(20)
 FEW = [partner() for _ in range(30)]
-
-
-@pytest.fixture
-def installed(fresh: Settings) -> Settings:
-    install(fresh)
-    topics.create(fresh)
-    return fresh
-
-
-@pytest.fixture
-def crew(installed: Settings, tmp_path: Path) -> Iterator[Crew]:
-    with Crew(installed, tmp_path) as hands:
-        yield hands
 
 
 def prm(settings: Settings, *arguments: str) -> Ran:

@@ -1,8 +1,7 @@
 """Topics that lost something are filled from the store; those of another history are refused until repaired."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -12,11 +11,10 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from prm_es.consumers import publisher, topics
+from prm_es.consumers import publisher
 from prm_es.consumers.runtime import UNAVAILABLE
 from prm_es.consumers.tails import verify
 from prm_es.errors import ForeignHistory, Unavailable
-from prm_es.install import install
 from prm_es.messages import Envelope
 from prm_es.projections import conflicts, pipeline
 from prm_es.projections.base import ReadModel
@@ -40,19 +38,6 @@ from tests.workers import (
     until,
     write,
 )
-
-
-@pytest.fixture
-def installed(fresh: Settings) -> Settings:
-    install(fresh)
-    topics.create(fresh)
-    return fresh
-
-
-@pytest.fixture
-def crew(installed: Settings, tmp_path: Path) -> Iterator[Crew]:
-    with Crew(installed, tmp_path) as hands:
-        yield hands
 
 
 @pytest.fixture(scope="module")
