@@ -1,6 +1,7 @@
 """The judge's own reading of who competes for a customer: the sides of the conflicts, and their hard matches.
 
-Left to `reconcile` are what is alike and not equal, values that are folded or digested, and conflicts of the past.
+Left to `reconcile` are what is alike and not equal, values that are folded or digested, versions, which are those of
+the last event that says something of the customer, and conflicts of the past.
 """
 
 from collections import defaultdict
@@ -26,7 +27,6 @@ class Rivals:
         if event.kind not in ("lead", "opportunity"):
             return
         row = self.sides.setdefault((event.subject,), _side(event))
-        row["version"] = event.version
         if event.kind == "lead":
             _lead(row, event, status)
         else:

@@ -20,12 +20,12 @@ from prm_es.projections import parked, reactions, registry
 from prm_es.projections.base import Rows
 from prm_es.projections.ordered import OrderedProjector
 from prm_es.projections.pipeline import MODEL
-from prm_es.projections.runner import Projector, discarded
+from prm_es.projections.runner import Projector, discarded, schema_of
 from prm_es.settings import Settings
 from prm_es.status import Observer
 from prm_es.store.store import Store
 from tests.letters.test_commands import BY, SECRET, login
-from tests.projections.generations import contents, live
+from tests.projections.generations import live
 from tests.support import Desk, check_log, command, opening, partner, rows, today
 from tests.test_cli import Prm
 from tests.workers import until
@@ -90,8 +90,10 @@ class Office:
 
     def reached(self, deal: UUID) -> int:
         """Give the position of the last event that the deal's row contains."""
-        (text,) = [one for one in contents(self.settings, live(self.settings))["opportunity"] if str(deal) in one]
-        return int(text.rstrip(")").rpartition(",")[2])
+        schema = schema_of(self.settings, MODEL.name, live(self.settings))
+        query = f"SELECT updated_position FROM {schema}.opportunity WHERE opportunity_id = %s"
+        ((position,),) = [row.values() for row in rows(self.settings, query, [deal])]
+        return int(position)
 
     def differs(self) -> int:
         return sum(rebuild.compare(self.settings, MODEL).differs.values())

@@ -26,6 +26,7 @@ from psycopg2 import sql
 from prm_es.aggregates import lead_messages as lead
 from prm_es.aggregates import opportunity as deal
 from prm_es.aggregates.base import Event
+from prm_es.aggregates.catalogue import AGGREGATES
 from prm_es.aggregates.fields import Customer, record_of
 from prm_es.aggregates.lead import FINAL, IDENTITY, STATUS_AFTER
 from prm_es.aggregates.person import Forgotten
@@ -145,7 +146,7 @@ READS: Final[tuple[type[Event], ...]] = (
     deal.Won,
     deal.Lost,
     deal.Reopened,
-    *partners.NAMES,
+    *AGGREGATES["partner"].events,
     PolicyLoaded,
     Forgotten,
 )
@@ -911,7 +912,7 @@ _LEADS: Final = Table(Lead, ("lead_id",), sealed=("customer",))
 _RULES: Final = Table(Rules, ("stream_id",))
 MODEL = OrderedModel(
     name="conflicts",
-    version=6,
+    version=7,
     aggregates=("partner", "lead", "opportunity", "policy", "person"),
     tables=(
         _LEADS,

@@ -84,13 +84,12 @@ def _status_after(before: Partner | None, recorded: Recorded, event: Event) -> P
     return replace(row, status=_STATUS.get(type(event), row.status))
 
 
-NAMES = (p.Invited, p.ApplicationSubmitted, p.Imported, p.ProfileUpdated)  # the events that tell of its name
 _PROFILE = ("legal_name", "trade_name", "country", "types", "parent", "external_id")
 
 
 def _profile(row: Partner, event: Event) -> Partner:
     """Take over what a profile says: all that is given by an application or import, what is named by an update."""
-    if not isinstance(event, NAMES):
+    if not isinstance(event, p.Invited | p.ApplicationSubmitted | p.Imported | p.ProfileUpdated):
         return row
     if isinstance(event, p.ProfileUpdated):
         said = set(event.changed)
