@@ -1,6 +1,5 @@
 """Events of other versions: old ones are read everywhere as the newest; an old worker stops next to a new one."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from prm_es import rebuild
 from prm_es.aggregates import catalogue
 from prm_es.audit.replay import state_at
-from prm_es.consumers import topics
 from prm_es.consumers.runtime import UNAVAILABLE
 from prm_es.errors import SchemaMismatch
 from prm_es.install import install
@@ -49,19 +47,6 @@ from prm_es.aggregates import catalogue
 
 catalogue.UPCASTS = {"prm.opportunity.amount_changed.v1": lambda data: {**data, "stated_by": "unknown"}}
 """
-
-
-@pytest.fixture
-def installed(fresh: Settings) -> Settings:
-    install(fresh)
-    topics.create(fresh)
-    return fresh
-
-
-@pytest.fixture
-def crew(installed: Settings, tmp_path: Path) -> Iterator[Crew]:
-    with Crew(installed, tmp_path) as hands:
-        yield hands
 
 
 def amounts(settings: Settings) -> dict[str, str]:

@@ -8,8 +8,6 @@ import pytest
 from kafka import KafkaProducer
 
 from prm_es import rebuild
-from prm_es.consumers import topics
-from prm_es.install import install
 from prm_es.messages import Envelope
 from prm_es.projections.pipeline import MODEL
 from prm_es.projections.registry import ORDERED
@@ -22,13 +20,6 @@ from tests.workers import Crew, append, head, plain, until, write
 CHANGED = "prm.opportunity.amount_changed.v1"
 UNKNOWN = "prm.partner.teleported.v9"
 BY = ("--as", "olga", "--reason", "no program of ours wrote it")
-
-
-@pytest.fixture
-def installed(fresh: Settings) -> Settings:
-    install(fresh)
-    topics.create(fresh)
-    return fresh
 
 
 @pytest.fixture

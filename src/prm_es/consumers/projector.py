@@ -45,9 +45,7 @@ BATCH: Final = 100  # bundles
 BUNDLE: Final = 20  # records
 WITHIN_S: Final = 0.05
 IDLE_CHECK_S: Final = 2.0
-METADATA_S: Final = (
-    3.0  # a broker that starts knows of no topics yet; whoever shares out partitions then gives none away
-)
+METADATA_S: Final = 3.0  # a broker that starts knows of no topics yet: whoever shares out partitions gives none away
 STOP_S: Final = 5.0
 END_S: Final = 10.0  # below a supervisor's patience
 
