@@ -21,7 +21,7 @@ import typer.main
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from prm_es import cli, logs
+from prm_es import cli, logs, status
 from prm_es.api.show import SHOWN
 from prm_es.install import install
 from prm_es.messages import Actor, Envelope, Role, aggregate_id, structured_command
@@ -464,6 +464,18 @@ def test_status_says_which_server_is_away_and_what_can_be_told_without_it(served
         f"kafka        {served.kafka}",
         "postgresql   127.0.0.1:1/none, away: connection refused",
     ]
+
+
+def test_status_is_given_though_a_server_answers_one_question_and_not_the_next(
+    served: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "away", lambda _settings: {})
+    found, gone = status.look(served.model_copy(update={"kafka": "127.0.0.1:1"}))
+    assert found
+    assert (found.settled, [*gone]) == (False, ["Kafka"])
+    dsn = make_conninfo(served.dsn("auditor"), host="127.0.0.1", port=1)
+    found, gone = status.look(served.model_copy(update={"postgres_auditor": dsn}))
+    assert (found, [*gone]) == (None, ["PostgreSQL"])
 
 
 def test_wait_says_what_it_waited_for_in_vain(prm: Prm, served: Settings) -> None:

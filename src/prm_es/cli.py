@@ -173,16 +173,11 @@ def status(
     """
     from prm_es.local.connect import running  # noqa: PLC0415
     from prm_es.local.lookout import healths  # noqa: PLC0415
-    from prm_es.presence import KAFKA, POSTGRES, away  # noqa: PLC0415
-    from prm_es.status import Observer  # noqa: PLC0415
+    from prm_es.status import look  # noqa: PLC0415
 
     settings = _connected(data)
     record = running(settings.data)
-    gone = away(settings)
-    found = None
-    if POSTGRES not in gone:
-        with Observer(settings, broker=KAFKA not in gone) as observer:
-            found = observer.status()
+    found, gone = look(settings)
     told = healths(record) if record else {}
     room = shutil.disk_usage(settings.data).free if record else None
     servers = {name: _server(at, gone.get(name), record and record.away.get(name)) for name, at in _servers(settings)}

@@ -15,6 +15,7 @@ from psycopg.rows import namedtuple_row
 from prm_es.consumers.commands import group
 from prm_es.consumers.tails import verify
 from prm_es.errors import ForeignHistory, Unavailable
+from prm_es.presence import KAFKA, POSTGRES, away
 from prm_es.settings import PARTITIONS, Settings
 from prm_es.store.sole import sole_row
 
@@ -197,6 +198,23 @@ class Observer:
         seconds = max(0.0, since.seconds) if since and as_of < head else 0.0
         waiting = (row.parked, row.parked_streams, row.parked_from)
         return ModelStatus(row.name, row.generation, row.version, as_of, head - as_of, round(seconds, 3), *waiting)
+
+
+def look(settings: Settings) -> tuple[Status | None, dict[str, str]]:
+    """Give the status as far as the servers answer, None without PostgreSQL, and why each that is away does not.
+
+    One that ends may answer the first question and not the next: then both are asked once more.
+    """
+    gone = away(settings)
+    for _ in range(2):
+        if POSTGRES in gone:
+            break
+        try:
+            with Observer(settings, broker=KAFKA not in gone) as observer:
+                return observer.status(), gone
+        except Unavailable as error:
+            gone = away(settings) or {POSTGRES if KAFKA in gone else KAFKA: str(error)}
+    return None, gone
 
 
 def wait(

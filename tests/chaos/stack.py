@@ -27,7 +27,7 @@ from prm_es.settings import Settings
 from prm_es.status import Observer, Status
 
 PATCHES: Final = Path(__file__).with_name("broken")
-IMPORT_QUIET_S: Final = 2.0
+IMPORT_QUIET_S: Final = 0.5  # below the time for which settled means still
 MODELS: Final = ("pipeline", "leads", "performance")
 # The second projector is of the supervised one's group: partitions move between them. The third, with the same read
 # models in another order, is of a group of its own, so that every batch meets another owner at the checkpoints.
