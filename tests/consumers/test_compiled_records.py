@@ -71,6 +71,16 @@ def test_either_codec_writes_and_reads_the_same(records: list[Record], transacti
     assert [one[3:6] for one in seen] == records
 
 
+def test_a_name_may_be_a_kind_of_text() -> None:
+    compiled_records.use()
+    content = written([(b"k", b"v", [(Named("ce_id"), b"1")])], transactional=False)
+    assert content == written([(b"k", b"v", [("ce_id", b"1")])], transactional=False)
+
+
+class Named(str):
+    __slots__ = ()
+
+
 def test_a_full_batch_takes_no_more_records() -> None:
     compiled_records.use()
     builder = MemoryRecordsBuilder(2, 0, 1_000)

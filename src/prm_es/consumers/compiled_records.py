@@ -60,7 +60,10 @@ class _Builder(DefaultRecordBatchBuilder):  # type: ignore[misc]
         self._compiled.set_producer_state(producer_id, producer_epoch, base_sequence)
 
     def append(self, offset: int, timestamp: int | None, key: Any, value: Any, headers: Headers) -> Any:  # noqa: ANN401
-        return self._compiled.append(offset, timestamp, key, value, headers)
+        try:
+            return self._compiled.append(offset, timestamp, key, value, headers)
+        except TypeError:  # a name of a kind of its own, such as that of an enumeration: the compiled one takes none
+            return self._compiled.append(offset, timestamp, key, value, [(str(name), raw) for name, raw in headers])
 
     def build(self) -> bytearray:
         built: bytearray = self._compiled.build()

@@ -11,6 +11,7 @@ import orjson
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from prm_es.consumers import compiled_records
 from prm_es.dispatch import canonical_content
 from prm_es.errors import Unavailable, Usage
 from prm_es.messages import Envelope
@@ -204,6 +205,7 @@ class _Run:
 @contextmanager
 def producer_of(settings: Settings) -> Iterator[KafkaProducer]:
     """Give a producer for as long as the context lasts; raises Unavailable."""
+    compiled_records.use()
     try:
         producer = KafkaProducer(
             **settings.kafka_client, linger_ms=5, batch_size=131_072, allow_auto_create_topics=False
