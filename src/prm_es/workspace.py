@@ -59,10 +59,12 @@ class Memory:
         self._limit = limit
         self._known: dict[UUID, tuple[Aggregate, Any, int]] = {}
         self._head: Head | None = None
+        self._alone = False  # nobody has written since
 
     def begin(self, batch: Batch) -> None:
         """Forget what is not of this log, and make room."""
-        if self._head is not None and not batch.has_commit(self._head):
+        self._alone = self._head is not None and self._head.same_commit(batch.head)
+        if self._head is not None and not self._alone and not batch.has_commit(self._head):
             self._known.clear()
         self._head = batch.head
         for subject in list(islice(self._known, max(0, len(self._known) - self._limit))):
@@ -78,6 +80,10 @@ class Memory:
     def version(self, subject: UUID) -> int:
         """Give up to which version an aggregate is known, 0 if it is not."""
         return self._known[subject][2] if subject in self._known else 0
+
+    def unsure_of(self, subjects: Iterable[UUID]) -> dict[UUID, int]:
+        """Give those that the log may have more of, and up to which version each is known."""
+        return {one: self.version(one) for one in subjects if not (self._alone and one in self._known)}
 
     def fold(self, wanted: Aggregate, subject: UUID, since: Sequence[Recorded]) -> Loaded:
         """Give an aggregate from what is known of it and its events since; raises as catalogue.fold does."""
@@ -159,7 +165,8 @@ class Workspace:
                 self._fold(wanted, subject, streams.get(subject, []))
 
     def _since(self, subjects: Iterable[UUID]) -> dict[UUID, list[Recorded]]:
-        return self.batch.streams({subject: self.memory.version(subject) for subject in subjects})
+        unsure = self.memory.unsure_of(subjects)
+        return self.batch.streams(unsure) if unsure else {}
 
     def _fold(self, wanted: Aggregate, subject: UUID, since: Sequence[Recorded]) -> None:
         if subject not in self.loaded:

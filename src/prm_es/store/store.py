@@ -116,6 +116,10 @@ class Head:
     digest: bytes
     at: datetime
 
+    def same_commit(self, other: "Head") -> bool:
+        """Tell whether the log has not moved from one to the other."""
+        return (self.number, self.digest) == (other.number, other.digest)
+
 
 class Batch:
     """One transaction that holds the append lock: ask, decide, write."""
