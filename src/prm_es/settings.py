@@ -17,6 +17,8 @@ DB_ROLES: Final[tuple[DbRole, ...]] = get_args(DbRole)
 AGGREGATES: Final = ("partner", "lead", "opportunity", "conflict")
 PARTITIONS: Final = 12
 RECONNECT_MS: Final = 1000  # kafka-python doubles its pause to half a minute: a broker that is back would not be seen
+# Workers look rows up by key, a batch at a time. Of a young table the planner knows nothing, and would read all of it.
+BY_KEY: Final = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 SESSION_S: Final = 6  # how long a group waits for a worker that was killed; no less is allowed by brokers' default
 
 
@@ -103,6 +105,7 @@ class Settings(BaseSettings):
             raise Usage("no PostgreSQL is configured: run `prm-es up` first, or set PRM_POSTGRES")
         parameters = conninfo_to_dict(own or self.postgres)
         options = [str(parameters.pop("options", "") or ""), f"-c search_path={self.store_schema} -c timezone=UTC"]
+        options += [BY_KEY] if role in {"writer", "projector"} else []
         if not own:
             options.append(f"-c role={self.db_role(role)}")
         parameters |= {"options": " ".join(filter(None, options)), "application_name": f"{self.prefix}-{role}"}
