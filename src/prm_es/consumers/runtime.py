@@ -30,9 +30,8 @@ UNAVAILABLE: Final = 3
 ASK_AGAIN_S: Final = 1.0
 LOOK_S: Final = 1.0
 
-_GARBAGE_THRESHOLD = (
-    50_000  # batches make many short-lived objects and no cycles; the default costs a tenth of the time
-)
+# Batches make many short-lived objects and no cycles; the default costs a tenth of the time.
+_GARBAGE_THRESHOLDS = (50_000, 20, 20)
 
 
 def stop_on_signals() -> Event:
@@ -85,7 +84,7 @@ def run(worker: str, settings: Settings, work: Callable[[Settings, Event], None]
     for servers that do not answer.
     """
     logs.configure(worker, level=settings.log_level, form=settings.log_format)
-    gc.set_threshold(_GARBAGE_THRESHOLD)
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
     compiled_records.use()
     stop = stop_on_signals()
     log.info("worker.started", prefix=settings.prefix)
