@@ -82,6 +82,17 @@ def test_a_handler_sees_what_another_one_decided_since_its_last_batch(desk: Desk
     assert (answer["outcome"], answer["version"]) == ("accepted", 3)
 
 
+def test_what_another_one_decided_is_seen_though_a_batch_about_something_else_came_between(
+    desk: Desk, acme: UUID, store: Store
+) -> None:
+    desk.accepted(sent := opening(acme))
+    other = Desk(store, topic="prm.commands.other")
+    other.accepted(command("opportunity.change_details", sent.subject, {"name": "Stock takes"}))
+    desk.accepted(opening(acme))
+    answer = desk.one(command("opportunity.change_details", sent.subject, {"name": "Stocks"}, expected_version=2))
+    assert (answer["outcome"], answer["version"]) == ("accepted", 3)
+
+
 def test_nothing_is_remembered_of_a_batch_that_was_rolled_back(desk: Desk, acme: UUID, migrated: Settings) -> None:
     sent = opening(acme)
     with patch("prm_es.store.store.chain_digest", side_effect=OSError("torn")), pytest.raises(OSError, match="torn"):

@@ -59,16 +59,18 @@ class Memory:
         self._limit = limit
         self._known: dict[UUID, tuple[Aggregate, Any, int]] = {}
         self._head: Head | None = None
-        self._alone = False  # nobody has written since
+        self._sure: set[UUID] = set()  # of these it is known that nobody has written to them since
 
     def begin(self, batch: Batch) -> None:
         """Forget what is not of this log, and make room."""
-        self._alone = self._head is not None and self._head.same_commit(batch.head)
-        if self._head is not None and not self._alone and not batch.has_commit(self._head):
-            self._known.clear()
+        if self._head is not None and not self._head.same_commit(batch.head):
+            self._sure.clear()
+            if not batch.has_commit(self._head):
+                self._known.clear()
         self._head = batch.head
         for subject in list(islice(self._known, max(0, len(self._known) - self._limit))):
             del self._known[subject]
+            self._sure.discard(subject)
 
     def keep(self, loaded: Mapping[UUID, Loaded], end: Head) -> None:
         """Remember the aggregates as a batch left them; only after its transaction is committed."""
@@ -76,6 +78,7 @@ class Memory:
         for subject, one in loaded.items():
             if one.version and one.state is not None:
                 self._known[subject] = one.aggregate, one.state, one.version
+                self._sure.add(subject)
 
     def version(self, subject: UUID) -> int:
         """Give up to which version an aggregate is known, 0 if it is not."""
@@ -83,7 +86,7 @@ class Memory:
 
     def unsure_of(self, subjects: Iterable[UUID]) -> dict[UUID, int]:
         """Give those that the log may have more of, and up to which version each is known."""
-        return {one: self.version(one) for one in subjects if not (self._alone and one in self._known)}
+        return {one: self.version(one) for one in subjects if one not in self._sure}
 
     def fold(self, wanted: Aggregate, subject: UUID, since: Sequence[Recorded]) -> Loaded:
         """Give an aggregate from what is known of it and its events since; raises as catalogue.fold does."""
@@ -95,6 +98,7 @@ class Memory:
         loaded = Loaded(aggregate, catalogue.fold(aggregate, since, state), version + len(since))
         if loaded.version:
             self._known[subject] = aggregate, loaded.state, loaded.version
+            self._sure.add(subject)
         return loaded
 
 

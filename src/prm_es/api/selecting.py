@@ -161,30 +161,41 @@ def _page(one: List, asked: Asked, here: Surroundings, part: _Part) -> sql.Compo
     if asked.limit is not None:
         found += sql.SQL(" LIMIT {}").format(sql.Literal(asked.limit + 1))
     found_columns: list[sql.Composable] = [sql.Identifier("found", _found(n)) for n in range(1 + len(one.key))]
-    same = [
-        sql.SQL("{} IS NOT DISTINCT FROM {}" if name == "currency" else "{} = {}").format(sql.Identifier(name), column)
-        for name, column in zip(one.key, found_columns[1:], strict=True)
-    ]
-    # OFFSET 0 keeps the two apart: each row is looked up by its key, whatever the planner thinks of the page.
-    return sql.SQL(
-        "SELECT listed.*, {found} FROM ({chosen}) found"
-        " CROSS JOIN LATERAL (SELECT {columns} FROM {view} WHERE {same} OFFSET 0) listed ORDER BY {order}"
-    ).format(
+    columns = dict(zip(one.key, found_columns[1:], strict=True))
+    keyed = [_keyed(name, column) + _direction(asked) for name, column in columns.items()]
+    statement = _BY_CURRENCY if "currency" in columns else _ROW_BY_ROW
+    return statement.format(
         found=_COMMA.join(found_columns),
         chosen=found,
         columns=_COMMA.join(map(sql.Identifier, one.columns)),
         view=here.view(one.view),
-        same=_AND.join(same),
-        order=_COMMA.join(
-            [
-                found_columns[0] + _direction(asked) + sql.SQL(" NULLS LAST"),
-                *(
-                    _keyed(name, column) + _direction(asked)
-                    for name, column in zip(one.key, found_columns[1:], strict=True)
-                ),
-            ]
+        apart=_COMMA.join(column for name, column in columns.items() if name != "currency"),
+        same=_AND.join(sql.SQL("{} = {}").format(sql.Identifier(name), columns[name]) for name in columns),
+        same_one=_AND.join(
+            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("one", _found(number)))
+            for number, name in enumerate(one.key, 1)
+            if name != "currency"
         ),
+        again=_AND.join(
+            sql.SQL("{} IS NOT DISTINCT FROM {}").format(sql.Identifier("listed", name), column)
+            for name, column in columns.items()
+        ),
+        order=_COMMA.join([found_columns[0] + _direction(asked) + sql.SQL(" NULLS LAST"), *keyed]),
     )
+
+
+# OFFSET 0 keeps the two apart: each row is looked up by its key, whatever the planner thinks of the page.
+_ROW_BY_ROW: Final = sql.SQL(
+    "SELECT listed.*, {found} FROM ({chosen}) found"
+    " CROSS JOIN LATERAL (SELECT {columns} FROM {view} WHERE {same} OFFSET 0) listed ORDER BY {order}"
+)
+# Rows that differ by their currency alone are sums over the same rows, and made together.
+_BY_CURRENCY: Final = sql.SQL(
+    "WITH chosen AS MATERIALIZED ({chosen}) SELECT listed.*, {found}"
+    " FROM (SELECT DISTINCT {apart} FROM chosen found) one"
+    " CROSS JOIN LATERAL (SELECT {columns} FROM {view} WHERE {same_one} OFFSET 0) listed"
+    " JOIN chosen found ON {again} ORDER BY {order}"
+)
 
 
 def _found(number: int) -> str:

@@ -23,6 +23,8 @@ CREATE TABLE {model}.lead (
     opportunity_id uuid
 ) WITH (fillfactor = 80);
 CREATE INDEX ON {model}.lead (partner_id);
+CREATE INDEX ON {model}.lead (partner_id) WHERE origin = 'registered'
+    AND (status IN ('submitted', 'in_review', 'action_required') OR (status = 'approved' AND protected));
 CREATE INDEX ON {model}.lead (registered_for, registered_at);
 CREATE INDEX ON {model}.lead (decided_for);
 CREATE INDEX ON {model}.lead (converted_for);
@@ -64,7 +66,7 @@ CREATE TABLE {model}.deal (
 CREATE INDEX ON {model}.deal (partner_id, closed_month, closed_on)
     INCLUDE (status, currency, amount, product_lines, opened_at, engaged_at) WHERE closed_on IS NOT NULL;
 CREATE INDEX ON {model}.deal (partner_id, expected_month, expected_close_on)
-    INCLUDE (status, currency, amount, product_lines) WHERE closed_on IS NULL;
+    INCLUDE (status, currency, amount, product_lines, probability) WHERE closed_on IS NULL;
 CREATE INDEX ON {model}.deal (closed_on) INCLUDE (currency, partner_id, amount) WHERE status = 'won';
 
 CREATE TABLE {model}.won_customer (
@@ -77,7 +79,7 @@ CREATE TABLE {model}.won_customer (
 CREATE INDEX ON {model}.won_customer (customer_key, won_on, position);
 
 -- Whether a deal's customer had been won before, by whomever: so much, of a deal of its own, a partner is told.
-CREATE FUNCTION {model}.won_before(deal uuid) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
+CREATE FUNCTION {model}.won_before(deal uuid) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER
 RETURN EXISTS (
     SELECT FROM {model}.deal own
     JOIN {model}.won_customer mine USING (opportunity_id)
@@ -95,7 +97,7 @@ CREATE TABLE {model}.act (
     last_at      timestamptz NOT NULL,
     PRIMARY KEY (aggregate_id, partner_id)
 ) WITH (fillfactor = 80);
-CREATE INDEX ON {model}.act (partner_id);
+CREATE INDEX ON {model}.act (partner_id, last_at);
 
 CREATE TABLE {model}.activity (
     aggregate_id   uuid NOT NULL,

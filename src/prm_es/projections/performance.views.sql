@@ -25,7 +25,7 @@ SELECT
 FROM {model}.goal g
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today -- no WITH: it would keep indexes away
 LEFT JOIN {model}.partner p USING (partner_id)
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT
         CASE WHEN cardinality(g.distribution) = 0 THEN avg(month.part)
             ELSE sum(month.part * g.distribution[month.number]) / 100
@@ -37,8 +37,8 @@ CROSS JOIN LATERAL (
                 / extract(day FROM start + interval '1 month' - interval '1 day'))) AS part
         FROM generate_series(g.first_on::timestamp, g.last_on::timestamp, interval '1 month') start
     ) month
-) elapsed
-CROSS JOIN LATERAL (
+) elapsed ON true
+LEFT JOIN LATERAL ( -- made once for all that is told of it, and not at all for who does not ask
     SELECT CASE g.metric
         WHEN 'won_amount' THEN (
             SELECT coalesce(sum(d.amount), 0) FROM {model}.deal d
@@ -90,8 +90,8 @@ CROSS JOIN LATERAL (
                 )))
         )
     END AS value
-) actual
-CROSS JOIN LATERAL (
+) actual ON true
+LEFT JOIN LATERAL (
     SELECT CASE g.metric
         WHEN 'won_amount' THEN coalesce(sum(d.amount) FILTER (WHERE d.currency = g.currency), 0)
         WHEN 'won_count' THEN count(*)::numeric
@@ -100,7 +100,7 @@ CROSS JOIN LATERAL (
     WHERE g.metric IN ('won_amount', 'won_count') AND d.partner_id = g.partner_id AND d.status = 'open'
         AND d.closed_on IS NULL AND d.expected_close_on BETWEEN g.first_on AND g.last_on
         AND (g.product_line IS NULL OR g.product_line = ANY (d.product_lines))
-) expected;
+) expected ON true;
 
 COMMENT ON VIEW {read}.goals IS 'Each goal of each partner, with what was reached by today.';
 COMMENT ON COLUMN {read}.goals.partner_id IS 'The partner whose goal it is.';
@@ -387,7 +387,17 @@ SELECT
     CASE WHEN goals.currency = money.currency THEN goals.gap END AS gap,
     CASE WHEN goals.currency = money.currency THEN goals.coverage END AS coverage,
     coalesce(goals.goals, '[]') AS goals,
-    CASE WHEN {vendor} THEN ranks.place END AS won_rank
+    -- Made once for all who look their place up.
+    CASE WHEN {vendor} THEN ((
+        SELECT jsonb_object_agg(partner_id || currency, place)
+        FROM (
+            SELECT partner_id, currency, rank() OVER (PARTITION BY currency ORDER BY sum(amount) DESC) AS place
+            FROM {model}.deal
+            WHERE status = 'won' AND currency IS NOT NULL
+                AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
+            GROUP BY partner_id, currency
+        ) placed
+    ) ->> (p.partner_id || money.currency))::bigint END AS won_rank
 FROM {model}.partner p
 LEFT JOIN (
     SELECT
@@ -474,19 +484,7 @@ LEFT JOIN (
         max(coverage) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS coverage
     FROM {read}.goals WHERE current
     GROUP BY partner_id
-) goals ON goals.partner_id = p.partner_id
-LEFT JOIN (
-    SELECT partner_id, currency, max(place) AS place
-    FROM (
-        SELECT partner_id, currency, rank() OVER (PARTITION BY currency ORDER BY sum(amount) DESC) AS place
-        FROM {model}.deal
-        WHERE status = 'won' AND currency IS NOT NULL
-            AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
-        GROUP BY partner_id, currency
-    ) placed
-    GROUP BY partner_id, currency -- one row each, which the planner could not know
-    OFFSET 0 -- made once for all who look a place up
-) ranks ON ranks.partner_id = p.partner_id AND ranks.currency = money.currency;
+) goals ON goals.partner_id = p.partner_id;
 
 COMMENT ON VIEW {read}.partner_scorecard IS 'Each partner as of today, a row for each currency in which it has deals or an active goal for won_amount of all product lines, one with a null currency if there is none. Amounts are those of the row''s currency; what is no amount is the partner''s, the same on each of its rows. Running periods end today and are cut in the report time zone; 12 months are the last ones, to the same day a year ago, which is left out.';
 COMMENT ON COLUMN {read}.partner_scorecard.partner_id IS 'The partner, of record for its deals.';
