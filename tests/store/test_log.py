@@ -278,6 +278,15 @@ def test_an_empty_batch_writes_no_commit(store: Store, filled: Settings) -> None
     assert rows(filled, "SELECT max(number) AS number FROM commits") == before
 
 
+@pytest.mark.parametrize("role", ["writer", "projector"])
+def test_workers_look_up_by_key_in_a_log_of_which_the_planner_knows_nothing(filled: Settings, role: DbRole) -> None:
+    query = "EXPLAIN SELECT state FROM unnest(%s::uuid[]) AS asked (id) JOIN events ON originator_id = asked.id"
+    with psycopg.connect(filled.dsn(role)) as connection:
+        plan = "\n".join(row[0] for row in connection.execute(query, ([uuid4() for _ in range(300)],)))
+    assert "Index" in plan
+    assert "Seq Scan" not in plan
+
+
 def test_a_lost_connection_is_unavailable_and_the_next_batch_gets_another(store: Store, filled: Settings) -> None:
     desk = Desk(store)
 
