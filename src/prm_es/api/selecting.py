@@ -189,12 +189,13 @@ _ROW_BY_ROW: Final = sql.SQL(
     "SELECT listed.*, {found} FROM ({chosen}) found"
     " CROSS JOIN LATERAL (SELECT {columns} FROM {view} WHERE {same} OFFSET 0) listed ORDER BY {order}"
 )
-# Rows that differ by their currency alone are sums over the same rows, and made together.
+# Rows that differ by their currency alone are sums over the same rows, and made together, and once, however few the
+# planner takes them for.
 _BY_CURRENCY: Final = sql.SQL(
-    "WITH chosen AS MATERIALIZED ({chosen}) SELECT listed.*, {found}"
-    " FROM (SELECT DISTINCT {apart} FROM chosen found) one"
-    " CROSS JOIN LATERAL (SELECT {columns} FROM {view} WHERE {same_one} OFFSET 0) listed"
-    " JOIN chosen found ON {again} ORDER BY {order}"
+    "WITH chosen AS MATERIALIZED ({chosen}), listed AS MATERIALIZED ("
+    "SELECT made.* FROM (SELECT DISTINCT {apart} FROM chosen found) one"
+    " CROSS JOIN LATERAL (SELECT {columns} FROM {view} WHERE {same_one} OFFSET 0) made"
+    ") SELECT listed.*, {found} FROM listed JOIN chosen found ON {again} ORDER BY {order}"
 )
 
 

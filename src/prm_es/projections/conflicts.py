@@ -912,7 +912,7 @@ _LEADS: Final = Table(Lead, ("lead_id",), sealed=("customer",))
 _RULES: Final = Table(Rules, ("stream_id",))
 MODEL = OrderedModel(
     name="conflicts",
-    version=7,
+    version=8,
     aggregates=("partner", "lead", "opportunity", "policy", "person"),
     tables=(
         _LEADS,

@@ -48,6 +48,7 @@ CREATE TABLE {model}.conflict (
     PRIMARY KEY (low_lead_id, high_lead_id, round)
 ) WITH (fillfactor = 80);
 CREATE INDEX ON {model}.conflict (high_lead_id);
+CREATE INDEX ON {model}.conflict (first_lead_id);
 CREATE INDEX ON {model}.conflict (found_at);
 
 CREATE TABLE {model}.rules (

@@ -569,7 +569,7 @@ _SEEN: Final = (
 
 MODEL = ReadModel(
     name="leads",
-    version=5,
+    version=6,
     aggregates=("partner", "lead"),
     tables=(
         Table(Lead, ("lead_id",), sealed=("customer",), seen=_SEEN),

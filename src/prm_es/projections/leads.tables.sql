@@ -58,6 +58,7 @@ CREATE TABLE {model}.lead (
 CREATE INDEX ON {model}.lead (came_in_at, lead_id) INCLUDE (partner_id, status, origin, decision, currency);
 CREATE INDEX ON {model}.lead (partner_id, came_in_at, lead_id);
 CREATE INDEX ON {model}.lead (status, came_in_at, lead_id);
+CREATE INDEX ON {model}.lead (decision, status, came_in_at, lead_id) WHERE decision IS NOT NULL;
 CREATE INDEX ON {model}.lead (protected_until, lead_id);
 CREATE STATISTICS {model}.lead_kinds (mcv) ON origin, status, decision FROM {model}.lead;
 
