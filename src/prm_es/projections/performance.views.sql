@@ -464,9 +464,9 @@ LEFT JOIN (
     WHERE (decided_at AT TIME ZONE {tz})::date > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
     GROUP BY decided_for
 ) decisions ON decisions.partner_id = p.partner_id
-LEFT JOIN (
-    SELECT partner_id, max(last_at) AS last_at FROM {model}.act GROUP BY partner_id
-) acts ON acts.partner_id = p.partner_id
+LEFT JOIN LATERAL ( -- the last one by the index: to sum them all up would read them all
+    SELECT act.last_at FROM {model}.act WHERE act.partner_id = p.partner_id ORDER BY act.last_at DESC LIMIT 1
+) acts ON true
 LEFT JOIN (
     SELECT
         partner_id,
