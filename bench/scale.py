@@ -14,6 +14,7 @@ Ends with one line: scale: n=N leads_s=N p99_ms=N recall=N. Exit code 0 if it is
 """
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -42,6 +43,7 @@ from prm_es.aggregates.catalogue import wire_type
 from prm_es.aggregates.fields import Customer
 from prm_es.aggregates.lead_messages import Registered
 from prm_es.availability import Spellings, ask, question_of
+from prm_es.consumers.runtime import GARBAGE_THRESHOLDS
 from prm_es.install import install
 from prm_es.local.processes import Screen
 from prm_es.local.stack import Stack
@@ -360,6 +362,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the leads stay")
     given = parser.parse_args()
     logs.configure("bench", level="error", form="console", quiet=True)
+    gc.set_threshold(*GARBAGE_THRESHOLDS)  # as a worker does
     return 0 if bench([int(one) for one in given.sizes.split(",")], given.sample, given.folder) else 1
 
 

@@ -105,6 +105,26 @@ def test_a_word_that_many_have_relates_two_in_one_city_and_not_elsewhere() -> No
     assert match(one, replace(sister, city="Portland")).strength is Strength.RELATED
 
 
+def test_a_word_that_is_only_like_the_others_makes_no_house() -> None:
+    one = Record(name="Zanqueta Turismo Ltda", country="BR", city="Joinville")
+    same, like = (Record(name=f"{word} Educação S.A.", country="BR", city="Manaus") for word in ("Zanqueta", "Zonquita"))
+    assert match(one, same).strength is Strength.RELATED
+    assert match(one, like).strength is Strength.NONE
+
+
+def test_common_words_alone_are_no_match_for_a_company_with_a_word_of_its_own() -> None:
+    one = Record(name="Comércio Carvalho Silva e Transportes", country="BR", city="Curitiba")
+    other = replace(one, name="Zanqueta Silva & Carvalho Transportes Ltda")
+    assert match(one, replace(one, name="Silva Carvalho Transportes e Com. ME")).strength is Strength.PROBABLE
+    assert default().possible < match(one, other).score < default().probable
+    assert match(one, other).strength not in {Strength.PROBABLE, Strength.POSSIBLE}
+
+
+def test_a_name_that_stands_twice_in_one_spelling_is_the_same_name() -> None:
+    one, other = (identity_of(Record(name=name)).names[0] for name in ("Silva & Silva Gráfica", "Gráfica Silva Ltda"))
+    assert one.sorted == other.sorted
+
+
 def test_strangers_do_not_match() -> None:
     found = match(ACME, Record(name="Padaria Pomerode", country="BR", city="Recife"))
     assert found.strength is Strength.NONE

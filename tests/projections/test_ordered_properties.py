@@ -1,7 +1,7 @@
 """What always holds of ordered read models: they agree with the aggregates, and the size of a batch changes nothing."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import reduce
@@ -107,7 +107,7 @@ def test_what_conflicts_and_reactions_know_of_a_lead_is_what_its_state_says(path
     assert tuple(lead.product_lines) == state.product_lines
     assert lead.place == state.place_version
     assert state.identity_version <= lead.version <= state.version  # as which `screen` answers
-    keys = {one.key for one in conflicts.postings(folded(conflicts.MODEL, LEAD, told))}
+    keys = {key for key, _lead_id in conflicts.postings(folded(conflicts.MODEL, LEAD, told))}
     assert keys >= {key_of(one) for one in state.customer_keys} if not ld.ended(state) else not keys
     (held,) = folded(reactions.MODEL, LEAD, told)["held"]
     assert (held.status, held.partner_id, held.protected) == (state.status, state.partner_id, state.protected)
@@ -256,13 +256,15 @@ def test_every_live_lead_is_screened_as_it_is_and_a_later_one_knows_of_every_ear
 _numbers = count(5000)
 
 
-def _in_batches(prm: Service, model: OrderedModel, *sizes: int) -> Contents:
-    """Give the rows of batches of these sizes, again and again, each by a worker that knows nothing of the last."""
-    with empty_generation(prm.settings, next(_numbers), model) as generation:
-        for size in cycle(sizes):
-            with closing(OrderedProjector(prm.settings, model, generation=generation)) as projector:
-                if not projector.advance(limit=size).events:
-                    break
+def _in_batches(prm: Service, model: OrderedModel, *sizes: int, workers: Sequence[int] = (0,)) -> Contents:
+    """Give the rows of batches of these sizes, again and again, folded by these workers, who take turns."""
+    with empty_generation(prm.settings, next(_numbers), model) as generation, ExitStack() as stack:
+        made = [OrderedProjector(prm.settings, model, generation=generation) for _worker in range(max(workers) + 1)]
+        for one in made:
+            stack.callback(one.close)
+        turns = zip(cycle(sizes), cycle(workers), strict=False)
+        while made[(turn := next(turns))[1]].advance(limit=turn[0]).events:
+            pass
         return contents(prm.settings, generation, model)
 
 
@@ -271,10 +273,13 @@ def test_the_sizes_of_batches_and_who_folds_them_change_no_row(channel: Service,
     whole = _in_batches(channel, model, 100_000)
     assert any(whole.values())
 
-    @examples(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(st.one_of(st.integers(20, 60), st.integers(60, 400)), min_size=1, max_size=6))
-    def any_sizes(sizes: list[int]) -> None:
-        assert _in_batches(channel, model, *sizes) == whole
+    @examples(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        st.lists(st.one_of(st.integers(20, 60), st.integers(60, 400)), min_size=1, max_size=6),
+        st.lists(st.integers(0, 2), min_size=1, max_size=5),
+    )
+    def any_sizes(sizes: list[int], workers: list[int]) -> None:
+        assert _in_batches(channel, model, *sizes, workers=workers) == whole
 
     any_sizes()
 

@@ -31,7 +31,7 @@ ASK_AGAIN_S: Final = 1.0
 LOOK_S: Final = 1.0
 
 # Batches make many short-lived objects and no cycles; the default costs a tenth of the time.
-_GARBAGE_THRESHOLDS = (50_000, 20, 20)
+GARBAGE_THRESHOLDS: Final = (50_000, 20, 20)
 
 
 def stop_on_signals() -> Event:
@@ -84,7 +84,7 @@ def run(worker: str, settings: Settings, work: Callable[[Settings, Event], None]
     for servers that do not answer.
     """
     logs.configure(worker, level=settings.log_level, form=settings.log_format)
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     compiled_records.use()
     stop = stop_on_signals()
     log.info("worker.started", prefix=settings.prefix)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import exp
+from math import exp, log
 from typing import Final
 
-from prm_es.matching.evidence import Evidence, evidence_of
-from prm_es.matching.frequencies import Frequencies
+from prm_es.matching.evidence import Evidence, Names, evidence_of
+from prm_es.matching.frequencies import COMMON, Frequencies
 from prm_es.matching.identity import Identity
 from prm_es.matching.weights import Weights
 
@@ -102,7 +102,12 @@ def _strength(
     if score >= weights.probable:
         return Strength.PROBABLE
     values = found.values
-    apart = values.get("numbers_differ") or values.get("name_other") or (found.names and found.names.parted >= _PARTED)
+    apart = (
+        values.get("numbers_differ")
+        or values.get("name_other")
+        or (found.names and (found.names.parted >= _PARTED or _common_words(found.names)))
+        or (values.get("city_differs") and _common_name(one, other, facts))
+    )
     if (score >= weights.possible and not apart) or _same_rare_name(one, other, found, facts):
         return Strength.POSSIBLE
     return Strength.RELATED if _related(found) else Strength.NONE
@@ -111,10 +116,21 @@ def _strength(
 def _same_rare_name(one: Identity, other: Identity, found: Evidence, facts: Frequencies) -> bool:
     """Tell an identical rare name: enough for review whatever else differs. One that many have is not rare."""
     names = found.names
-    if names is None or not names.same or names.both < _RARE:
-        return False
-    common = {name.sorted for name in one.names} & {name.sorted for name in other.names}
-    return all(facts.holders("name", name) <= _NAMESAKES for name in common)
+    return names is not None and names.same and names.both >= _RARE and not _common_name(one, other, facts)
+
+
+def _common_words(names: Names) -> bool:
+    """Tell whether all that two names have in common are common words, while one has a rare one of its own."""
+    return names.rarest < _TELLING <= max(names.lost_one, names.lost_other)
+
+
+_TELLING: Final = -log(COMMON)
+
+
+def _common_name(one: Identity, other: Identity, facts: Frequencies) -> bool:
+    """Tell whether the two have a name in common that many others have as well."""
+    names = {name.sorted for name in one.names} & {name.sorted for name in other.names}
+    return any(facts.holders("name", name) > _NAMESAKES for name in names)
 
 
 _RARE: Final = 11.0
@@ -125,12 +141,13 @@ _PARTED: Final = 0.3  # of each name the other lacks so much: two shops of one t
 def _related(found: Evidence) -> bool:
     """Tell a parent, a sister or a neighbour: a rare word in common, or a way to reach them that few share.
 
-    In another city the word must be rarer: one that many have there is a word, not a house.
+    A word that is only like it is another's. In another city it must be rarer: one that many have there is a word, not
+    a house.
     """
     values = found.values
     kin = (
         found.names is not None
-        and found.names.both >= (_KIN_AFAR if values.get("city_differs") else _KIN)
+        and found.names.held >= (_KIN_AFAR if values.get("city_differs") else _KIN)
         and (found.names.head or found.names.within > _PART_OF_NAME)
     )
     return kin or values.get("reached_same", 0.0) >= _REACHED

@@ -21,9 +21,14 @@ from prm_es.matching.words import words
 
 @dataclass(slots=True)  # not frozen: one is made for every two names that are compared
 class Names:
-    """How two names compare; weights in nats of rarity."""
+    """How two names compare; weights in nats of rarity.
+
+    `held` is that of all words that both have to the letter, `rarest` that of the rarest word that both have.
+    """
 
     both: float
+    held: float
+    rarest: float
     one: float
     other: float
     lost_one: float
@@ -66,6 +71,7 @@ class Evidence:
     agree: Sequence[tuple[str, str, float]]
 
 
+_letters_alike, _edits, _jaro_winkler = OSA.normalized_similarity, OSA.distance, JaroWinkler.similarity
 _NOTHING: Final = 0.6
 _FULL: Final = 20.0
 
@@ -114,9 +120,9 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
     found["address_differs"] = float(_addresses_differ(one, other))
     found["postcode_same"] = float(one.postcode is not None and one.postcode == other.postcode)
     if one.city and other.city:
-        same_city = _same_city(one.city, other.city)
-        found["city_same"] = float(same_city)
-        found["city_differs"] = float(not same_city)
+        here = same_city(one.city, other.city)
+        found["city_same"] = float(here)
+        found["city_differs"] = float(not here)
         found["city_and_name"] = found["city_same"] * shared
     found["moved"] = found.get("name_same_rare", 0.0) * sum(found.get(name, 0.0) for name in _PLACES) / len(_PLACES)
     found["country_differs"] = float(bool(one.country and other.country) and one.country != other.country)
@@ -134,37 +140,48 @@ _SAME_NUMBERS, _NO_NUMBERS, _LACKING_NUMBERS, _OTHER_NUMBERS = 2, 0, -1, -2
 
 def _best_names(one: Identity, other: Identity, facts: Frequencies) -> Names | None:
     places = {*(one.city or "").split(), *(other.city or "").split()}
-    compared = [_compare_names(a, b, facts, places) for a in one.names for b in other.names]
-    return max(compared, key=_likeness, default=None)
+    others = [(name, _weights(name, facts, places)) for name in other.names]
+    compared = [
+        _compare_names(a, b, weights, others_weights)
+        for a, weights in ((name, _weights(name, facts, places)) for name in one.names)
+        for b, others_weights in others
+    ]
+    return max(compared, key=_likeness) if len(compared) > 1 else compared[0] if compared else None
 
 
 def _likeness(names: Names) -> tuple[float, float]:
     return names.shared - 0.1 * (names.numbers < 0) + 0.02 * min(names.both, _FULL) / _FULL, names.letters
 
 
-def _compare_names(one: Name, other: Name, facts: Frequencies, places: set[str]) -> Names:
-    ones = {token: _weight(token, facts, places) for token in one.tokens}
-    others = {token: _weight(token, facts, places) for token in other.tokens}
-    both = 0.0
-    lost = dict(ones)
+def _compare_names(one: Name, other: Name, ones: Mapping[str, float], others: Mapping[str, float]) -> Names:
+    both = rarest = 0.0
+    lost = {}
     lost_other = dict(others)
-    for token in ones.keys() & others.keys():
-        both += ones[token]
-        del lost[token], lost_other[token]
+    for token, weight in ones.items():
+        if token in others:
+            both += weight
+            rarest = max(rarest, weight)
+            del lost_other[token]
+        else:
+            lost[token] = weight
+    held = both
     rest = 0.0
     rest_other = 0.0
     if lost and lost_other:
         both, rest, rest_other = _match_alike(one, other, lost, lost_other, both)
+        rarest = max(rarest, both - held)
     left = sum(lost.values()) + rest
     left_other = sum(lost_other.values()) + rest_other
     compact, compact_other = one.compact, other.compact
     return Names(
         both=both,
+        held=held,
+        rarest=rarest,
         one=both + left,
         other=both + left_other,
         lost_one=left,
         lost_other=left_other,
-        letters=OSA.normalized_similarity(compact, compact_other),
+        letters=_letters_alike(compact, compact_other),
         head=bool(one.tokens and other.tokens) and _alike(one.tokens[0], other.tokens[0]) >= _ALIKE,
         short_form=_initials(one, other) or _initials(other, one),
         numbers=_numbers(one, other),
@@ -184,12 +201,8 @@ def _match_alike(
         lost.clear()
         lost_other.clear()
         return both + weight, 0.0, 0.0
-    pairs = sorted(
-        ((_alike(a, b), a, b) for a in lost for b in lost_other), key=lambda pair: (-pair[0], pair[1], pair[2])
-    )
-    for likeness, a, b in pairs:
-        if likeness < _ALIKE:
-            break
+    alike = [(likeness, a, b) for a in lost for b in lost_other if (likeness := _alike(a, b)) >= _ALIKE]
+    for likeness, a, b in sorted(alike, key=lambda pair: (-pair[0], pair[1], pair[2])):
         if a in lost and b in lost_other:
             weight = min(lost.pop(a), lost_other.pop(b))
             both += likeness * weight
@@ -210,21 +223,21 @@ def _alike(one: str, other: str) -> float:
     """Give how likely two words are one: a slip of a letter, another ending, or one shortened."""
     if one == other:
         return 1.0
-    short, long = sorted((one, other), key=len)
+    short, long = (one, other) if len(one) <= len(other) else (other, one)
     if len(short) >= 3 and long.startswith(short):  # noqa: PLR2004
         return 0.85 if len(short) >= 4 else 0.75  # noqa: PLR2004
     if len(short) < 4:  # noqa: PLR2004
         return 0.0
     if short[0] == long[0] and short[-1] == long[-1] and len(long) > len(short) + 2 and _within(short, long):
         return 0.75
-    edits = OSA.distance(one, other, score_cutoff=3)
+    edits = _edits(one, other, score_cutoff=3)
     allowed = 1 if len(short) < 6 else 2 if len(short) < 10 else 3  # noqa: PLR2004
     if edits > allowed:
         return 0.0
     likeness = 1 - edits / len(long) - (0.0 if short[0] == long[0] else 0.05)
     if sound(one) == sound(other):
         likeness = max(likeness, 0.93)
-    return max(likeness, JaroWinkler.similarity(one, other) - 0.05)
+    return max(likeness, _jaro_winkler(one, other) - 0.05)
 
 
 def _within(short: str, long: str) -> bool:
@@ -232,9 +245,10 @@ def _within(short: str, long: str) -> bool:
     return all(letter in letters for letter in short)
 
 
-def _weight(token: str, facts: Frequencies, places: set[str]) -> float:
-    weight = -log(facts.share(token))
-    return weight / 2 if token in places else weight
+def _weights(name: Name, facts: Frequencies, places: set[str]) -> Mapping[str, float]:
+    """Give what each word of a name weighs: one that says where it is, half."""
+    share = facts.share
+    return {token: -log(share(token)) / (2 if token in places else 1) for token in name.tokens}
 
 
 def _initials(short: Name, long: Name) -> bool:
@@ -272,12 +286,15 @@ def _agreeing(one: Identity, other: Identity, facts: Frequencies) -> list[tuple[
     def add(kind: str, value: str, worth: float, holders: int) -> None:
         found.append((kind, value, worth / (1 + log(max(holders, 2) / 2))))
 
-    for phone in sorted(_same_phones(one, other)):
-        add("phone", phone, 0.9, facts.holders("phone", phone))
-    for email in sorted(one.emails & other.emails):
-        add("email", email, 1.0, facts.holders("email", email))
-    for domain in sorted(one.domains & other.domains):
-        add("domain", domain, 1.0, facts.holders("domain", domain))
+    if one.phones and other.phones:
+        for phone in sorted(_same_phones(one, other)):
+            add("phone", phone, 0.9, facts.holders("phone", phone))
+    if one.emails and other.emails:
+        for email in sorted(one.emails & other.emails):
+            add("email", email, 1.0, facts.holders("email", email))
+    if one.domains and other.domains:
+        for domain in sorted(one.domains & other.domains):
+            add("domain", domain, 1.0, facts.holders("domain", domain))
     if value := _same_address(one, other):
         add("address", value, 0.8, facts.holders("address", value))
     return found
@@ -307,13 +324,13 @@ def _same_address(one: Identity, other: Identity) -> str | None:
         return None
     if a.number is None and not (one.postcode and one.postcode == other.postcode):
         return None
-    if one.city and other.city and not _same_city(one.city, other.city) and one.postcode != other.postcode:
+    if one.city and other.city and not same_city(one.city, other.city) and one.postcode != other.postcode:
         return None
     return a.key or " ".join(sorted(a.street))
 
 
 def _streets_alike(one: Sequence[str], other: Sequence[str]) -> bool:
-    short, long = sorted((one, other), key=len)
+    short, long = (one, other) if len(one) <= len(other) else (other, one)
     if not short:
         return not long
     return sum(any(_alike(a, b) >= _ALIKE for b in long) for a in short) >= max(1, (len(short) + 1) // 2)
@@ -332,23 +349,24 @@ def _place_like(one: Identity, other: Identity) -> float:
     a, b = one.address, other.address
     if a and b:
         if a.street and b.street:
-            likeness += [OSA.normalized_similarity(" ".join(a.street), " ".join(b.street))] * 2
+            likeness += [_letters_alike(" ".join(a.street), " ".join(b.street))] * 2
         if a.number and b.number:
-            likeness.append(float(a.number == b.number) or 0.5 * OSA.normalized_similarity(a.number, b.number))
+            likeness.append(float(a.number == b.number) or 0.5 * _letters_alike(a.number, b.number))
     if one.postcode and other.postcode:
-        likeness += [max(0.0, 1 - OSA.distance(one.postcode, other.postcode) / 3)] * 2
+        likeness += [max(0.0, 1 - _edits(one.postcode, other.postcode) / 3)] * 2
     if not likeness:
         return 0.0
     if one.city and other.city:
-        likeness.append(OSA.normalized_similarity(one.city, other.city))
+        likeness.append(_letters_alike(one.city, other.city))
     return max(0.0, (sum(likeness) / len(likeness) - _CHANCE) / (1 - _CHANCE))
 
 
 _CHANCE: Final = 0.4  # two addresses that have nothing to do with each other are that much alike
 
 
-def _same_city(one: str, other: str) -> bool:
-    return one == other or JaroWinkler.similarity(one, other) > 0.93  # noqa: PLR2004
+def same_city(one: str, other: str) -> bool:
+    """Tell whether two folded names of cities are one's."""
+    return one == other or _jaro_winkler(one, other) > 0.93  # noqa: PLR2004
 
 
 def _own(domain: str, one: Identity, other: Identity) -> bool:

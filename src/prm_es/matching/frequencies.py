@@ -25,6 +25,7 @@ class Frequencies(Protocol):
         ...
 
 
+COMMON: Final = 1e-3  # share of all names from which on a word by itself tells nobody apart
 _RARE: Final = 2e-6
 _SHORT: Final = {1: 4e-3, 2: 6e-4, 3: 8e-5, 4: 1.5e-5}
 

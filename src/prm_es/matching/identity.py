@@ -48,8 +48,8 @@ class Name:
 
     @cached_property
     def sorted(self) -> str:
-        """Give what stays the same whatever the order of the words."""
-        return " ".join(sorted((*self.tokens, *self.numbers)))
+        """Give what stays the same whatever the order of the words, and however often each stands there."""
+        return " ".join(sorted({*self.tokens, *self.numbers}))
 
     @cached_property
     def compact(self) -> str:
@@ -272,9 +272,13 @@ def _number_at(found: tuple[str, ...]) -> int:
 
 
 def _street(found: tuple[str, ...]) -> tuple[str, ...]:
-    table = words()
-    left_out = table.streets | table.ties | {"sn"}
-    return tuple(table.street_words.get(word, word) for word in found if word not in left_out)
+    same, left_out = words().street_words, _no_street()
+    return tuple(same.get(word, word) for word in found if word not in left_out)
+
+
+@cache
+def _no_street() -> frozenset[str]:
+    return frozenset((*words().streets, *words().ties, "sn"))
 
 
 def _digits(word: str) -> str:

@@ -4,6 +4,7 @@ A key says little by itself; the comparison decides. An identity has a bounded n
 and they follow from it alone. No common word is a key by itself: "comércio" counts only beside another word. What else
 turns out to be common is for whoever keeps the keys to see, and to pass over.
 Of its rarest word a company also has what is left without any one letter: a mistyped one has one of these in common.
+A name of common words alone has many namesakes: it is looked for in its city as well.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,12 +14,12 @@ from itertools import combinations
 from typing import Final
 
 from prm_es.matching.folding import sound
-from prm_es.matching.frequencies import General
+from prm_es.matching.frequencies import COMMON, General
 from prm_es.matching.identity import Identity, Name
 
 MOST_WORDS: Final = 4  # of a name, the rarest
-COMMON: Final = 1e-3  # share of all names from which on a word is no key by itself
 _MISTYPED: Final = range(5, 13)  # letters of a word of which each may be the wrong one
+_LONG: Final = 11
 _HEARD: Final = 3  # letters from which on a sound tells words apart, in one city
 _FAR: Final = 5  # and anywhere
 _GENERAL: Final = General()
@@ -49,9 +50,12 @@ def _names(identity: Identity) -> Iterator[str]:
         chosen = _chosen(name)
         rare = [word for word in chosen if _GENERAL.share(word) < COMMON]
         yield from (f"word:{word}" for word in rare)
-        yield from (f"pair:{one} {other}" for one, other in combinations(sorted(chosen), 2))
+        pairs = [f"{one} {other}" for one, other in combinations(sorted(chosen), 2)]
+        yield from (f"pair:{pair}" for pair in pairs)
+        if identity.city and not rare:
+            yield from (f"here:{part} {identity.city}" for part in (name.sorted, *pairs))
         yield from _heard(rare, identity.city)
-        yield from (f"near:{left}" for left in _mistyped(rare[:1]))
+        yield from (f"near:{left}" for left in _mistyped(rare[:1], identity.city))
 
 
 def _chosen(name: Name) -> list[str]:
@@ -68,11 +72,15 @@ def _heard(rare: Iterable[str], city: str | None) -> Iterator[str]:
             yield f"sound:{heard}"
 
 
-def _mistyped(words: Iterable[str]) -> Iterator[str]:
+def _mistyped(words: Iterable[str], city: str | None) -> Iterator[str]:
+    """Give what is left of a word: in its city if that is known; a long one, that few others are like, anywhere too."""
     for word in words:
         if len(word) in _MISTYPED:
-            yield word
-            yield from (word[:place] + word[place + 1 :] for place in range(len(word)))
+            left = (word, *(word[:place] + word[place + 1 :] for place in range(len(word))))
+            if city:
+                yield from (f"{one} {city}" for one in left)
+            if not city or len(word) >= _LONG:
+                yield from left
 
 
 def _reached(identity: Identity) -> Iterator[str]:
@@ -82,6 +90,8 @@ def _reached(identity: Identity) -> Iterator[str]:
 
 
 def _places(identity: Identity) -> Iterator[str]:
+    if identity.postcode:
+        yield f"postcode:{identity.postcode}"
     address = identity.address
     if address is None:
         return

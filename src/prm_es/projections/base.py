@@ -32,7 +32,8 @@ class Table:
     """A table of a read model. `sealed` columns may hold tokens; their values in clear go to the personal table.
 
     With `derived` its rows are not folded but follow from the aggregate's other rows, and are written without being
-    read: they are there to search by. `derives_same` tells, if that is cheaper, that two states derive the same rows.
+    read: they are there to search by. It gives them as values in the order of the columns, all of which are the key.
+    `derives_same` tells, if that is cheaper, that two states derive the same rows.
 
     `seen` says which rows a partner's people see: those of its own organisations where there is a column partner_id,
     none where there is not and nothing is said.
@@ -41,7 +42,7 @@ class Table:
     row: type
     key: tuple[str, ...]
     sealed: tuple[str, ...] = ()
-    derived: Callable[[Rows], tuple[Row, ...]] | None = None
+    derived: Callable[[Rows], Sequence[tuple[Any, ...]]] | None = None
     derives_same: Callable[[Rows, Rows], bool] | None = None
     seen: str = ""
 
@@ -55,10 +56,6 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """The columns in order."""
         return tuple(field.name for field in fields(self.row))
-
-    def rows_of(self, rows: Rows) -> tuple[Row, ...]:
-        """Give this table's rows among those of an aggregate."""
-        return self.derived(rows) if self.derived else rows[self.name]
 
     @property
     def seen_by_partners(self) -> str:
@@ -83,6 +80,10 @@ class Table:
     def values(self, row: Row) -> tuple[Any, ...]:
         """Give the values of a row, in the order of the columns."""
         return tuple(getattr(row, name) for name in self.columns)
+
+    def values_of(self, rows: Rows) -> Sequence[tuple[Any, ...]]:
+        """Give the values of this table's rows among those of an aggregate."""
+        return self.derived(rows) if self.derived else [self.values(row) for row in rows[self.name]]
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ Source of the rule: prm-domain R-SD-1 to R-SD-4, after Siebel's "same end custom
 
 import dataclasses
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache, partial
+from heapq import nlargest
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -33,6 +35,7 @@ from prm_es.aggregates.person import Forgotten
 from prm_es.aggregates.policy import STREAM, NamedAccount, Policy, PolicyLoaded
 from prm_es.frozen import replace
 from prm_es.matching.compare import Strength, compare
+from prm_es.matching.evidence import same_city
 from prm_es.matching.frequencies import General, Kind, values_of
 from prm_es.matching.identity import identity_of
 from prm_es.matching.keys import is_vague, key_of, keys_of
@@ -51,7 +54,7 @@ from prm_es.store.vault import TOKEN
 MOST: Final = 200  # matches in one screening, those that were first before others
 CROWD: Final = 40  # more than so many under one key, and it tells nobody apart
 VAGUE_CROWD: Final = 8  # and under one that many share by chance
-SCORED: Final = 8  # of those that share keys, the ones that share the most and the rarest
+LOOKED_AT: Final = 8  # of those that share keys, the ones that share the most and the rarest
 ACCOUNT: Final = "named_account"
 HARD, PROBABLE, POSSIBLE, RELATED = "hard", "probable", "possible", "related"
 
@@ -88,8 +91,8 @@ class Lead:
 class LeadKey:
     """A key under which a live lead is found."""
 
-    lead_id: UUID
     key: int
+    lead_id: UUID
 
 
 @dataclass(frozen=True)
@@ -268,9 +271,9 @@ def _ended(row: Lead) -> bool:
     return row.status in ("lost", "dropped")
 
 
-def postings(rows: Rows) -> tuple[LeadKey, ...]:
+def postings(rows: Rows) -> list[tuple[int, UUID]]:
     """Give the keys under which it is found while it is live; for ever by the people whom it names, to forget them."""
-    return tuple(LeadKey(row.lead_id, key) for row in rows["lead"] for key in _found_under(row))
+    return [(key, row.lead_id) for row in rows["lead"] for key in _found_under(row)]
 
 
 def _found_under(row: Lead) -> list[int]:
@@ -313,7 +316,7 @@ _identity: Final = lru_cache(maxsize=20_000)(unpack)  # a crowd of leads is comp
 
 # Comparing
 
-Counts = tuple[tuple[int, int], ...]  # keys and how many stand under each
+Counts = tuple[tuple[str, int], ...]  # words and values, as keys are written, and how many have each
 
 
 @dataclass(frozen=True)
@@ -341,9 +344,13 @@ def _matches(book: Book, row: Lead, standing: Iterable[UUID]) -> dict[UUID, Foun
 
 
 def candidates(book: Book, row: Lead) -> list[Lead]:
-    """Give those that share a key: all under exact keys, and of the others those that share the most and the rarest."""
+    """Give those that share a key: all under exact keys, and of the others those that share the most and the rarest.
+
+    Of those in another city none that shares nothing but a few letters, a sound or two common words.
+    """
     exact = set(exact_keys(row.customer_keys, row.people))
     shared: dict[Page, int] = {}
+    telling: set[Page] = set()
     for key in row.keys:
         under = book.under(key)
         if key in exact:
@@ -351,22 +358,38 @@ def candidates(book: Book, row: Lead) -> list[Lead]:
         elif not under or crowded(book, key):
             continue
         else:
-            weight = (_VAGUE if is_vague(key) else _TELLING) // len(under)
+            weight = _worth(key, len(under))
+        if not is_vague(key):
+            telling |= under
         for page in under:
             shared[page] = shared.get(page, 0) + weight
     ranked = sorted(shared.items(), key=lambda one: (-one[1], one[0].one.int))
     found: list[Lead] = []
-    for page, weight in ranked:
-        if weight < _LEAST or (weight < _SURE and len(found) >= SCORED):
+    looked_at = 0
+    for place, (page, weight) in enumerate(ranked):
+        if weight < _LEAST or (weight < _SURE and looked_at >= LOOKED_AT):
             break
-        if _comparable(row, other := page.rows["lead"][0]):
-            found.append(other)
+        rows = page.rows or book.rows_of(page, (one for one, _weight in ranked[place : place + LOOKED_AT]))
+        other: Lead = rows["lead"][0]
+        if _comparable(row, other):
+            looked_at += 1
+            if page in telling or not _elsewhere(row, other):
+                found.append(other)
     return found
+
+
+def _elsewhere(one: Lead, other: Lead) -> bool:
+    here, there = (_identity(it.identity).city if it.identity else None for it in (one, other))
+    return here is not None and there is not None and not same_city(here, there)
 
 
 # What one key weighs that nobody else has: an exact one more than all others together.
 _SURE, _TELLING, _VAGUE = 1_000_000_000, 1_000_000, 200_000
 _LEAST: Final = _VAGUE // 8  # one vague key that more than eight have is no reason to look
+
+
+def _worth(key: int, number: int) -> int:
+    return (_VAGUE if is_vague(key) else _TELLING) // number
 
 
 def crowded(book: Book, key: int) -> bool:
@@ -450,18 +473,15 @@ class Holders:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = dict(counts)
-        self._shares: dict[str, float] = {}
 
     def share(self, token: str) -> float:
         """Give the share of all names that have the word: in general, or here if it is more common here."""
-        known = self._shares.get(token)
-        if known is None:
-            known = self._shares[token] = max(_GENERAL.share(token), self.holders("word", token) / _AT_LEAST)
-        return known
+        here = self._counts.get("word:" + token)
+        return _share(token) if here is None else max(_share(token), here / _AT_LEAST)
 
     def holders(self, kind: Kind | Literal["word"], value: str) -> int:
         """Give how many have the value: of a crowd, that it is one."""
-        return self._counts.get(key_of(f"{kind}:{value}"), 0)
+        return self._counts.get(f"{kind}:{value}", 0)
 
 
 _holders: Final = lru_cache(maxsize=64)(Holders)  # one side is compared with several
@@ -469,19 +489,20 @@ _holders: Final = lru_cache(maxsize=64)(Holders)  # one side is compared with se
 
 def counts_of(book: Book, row: Lead) -> Counts:
     """Count who has the words and values of one side now, a crowd as one more than a crowd."""
-    asked = _telling(row.identity).intersection(row.keys) if row.identity else ()
-    return tuple((key, crowd(key) + 1 if crowded(book, key) else book.count(key)) for key in sorted(asked))
+    told = _telling(row.identity) if row.identity else {}
+    asked = ((key, text) for key in row.keys if (text := told.get(key)))
+    return tuple((text, crowd(key) + 1 if crowded(book, key) else book.count(key)) for key, text in asked)
 
 
 @lru_cache(maxsize=4096)
-def _telling(identity: str) -> frozenset[int]:
-    """Give the digests of all that Holders is asked about of a packed identity."""
+def _telling(identity: str) -> Mapping[int, str]:
+    """Give all that Holders is asked about of a packed identity, by the digests."""
     given = _identity(identity)
     words = (f"word:{token}" for name in given.names for token in name.tokens)
-    return frozenset(map(key_of, (*words, *(f"{kind}:{value}" for kind, value in values_of(given)))))
+    return {key_of(text): text for text in (*words, *(f"{kind}:{value}" for kind, value in values_of(given)))}
 
 
-_GENERAL: Final = General()
+_share: Final = lru_cache(maxsize=1 << 16)(General().share)
 _AT_LEAST: Final = 100_000  # names that there are taken to be: a few that share a word do not make it common
 
 
@@ -787,29 +808,28 @@ def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # no
     found = _under(cursor, schema, told, leaving)
     # What comes in now comes after all that stands there: of that nothing changes but what it is in conflict with.
     beside = _under(cursor, schema, newly, leaving)
-    ids = subjects | standing.keys() | found.ids | {STREAM}
+    ids = subjects | standing.keys() | set().union(*found.standing.values()) | {STREAM}
     for _hop in range(2):
         cursor.execute(sql.SQL(_IN_CONFLICT).format(**named), {"ids": list(ids)})
         ids |= {one for row in cursor for one in row}
     asked = found.asked | beside.asked
-    return Around(ids, beside.ids, found.crowded | beside.crowded, partial(index, asked=asked))
+    likely = {one for told in newly for one in _likely(beside, told)}
+    return Around(ids, beside.standing, likely, found.crowded | beside.crowded, partial(index, asked=asked))
 
 
 @dataclass(frozen=True)
 class _Under:
     """What stands under the keys asked for but the crowded ones."""
 
-    asked: frozenset[int]
-    ids: frozenset[UUID]
-    crowded: frozenset[int]
+    asked: frozenset[int] = frozenset()
+    standing: Mapping[Hashable, Collection[UUID]] = field(default_factory=dict)
+    crowded: frozenset[int] = frozenset()
 
 
-def _under(
-    cursor: Any,  # noqa: ANN401
-    schema: str,
-    told: Iterable[tuple[Sequence[int], Sequence[int]]],
-    leaving: Mapping[int, int],
-) -> _Under:
+_Told = tuple[Collection[int], Collection[int]]  # exact keys, and all keys
+
+
+def _under(cursor: Any, schema: str, told: Iterable[_Told], leaving: Mapping[int, int]) -> _Under:  # noqa: ANN401
     """Give what stands under these exact and other keys, unless it is a crowd even when so many leave."""
     pairs = list(told)
     exact = {key for own, _keys in pairs for key in own}
@@ -817,11 +837,29 @@ def _under(
         key: None if key in exact else crowd(key) + 1 + leaving.get(key, 0) for _own, keys in pairs for key in keys
     }
     if not asked:
-        return _Under(frozenset(), frozenset(), frozenset())
+        return _Under()
     query = sql.SQL(_UNDER).format(lead_key=sql.Identifier(schema, "lead_key"))
     cursor.execute(query, {"keys": list(asked), "most": list(asked.values())})
-    ((ids, crowded),) = cursor.fetchall()
-    return _Under(frozenset(asked), frozenset(ids or ()), frozenset(crowded or ()))
+    standing = dict(cursor)
+    crowded = frozenset(key for key, ids in standing.items() if ids is None)
+    return _Under(frozenset(asked), {key: ids for key, ids in standing.items() if ids}, crowded)
+
+
+def _likely(under: _Under, told: _Told) -> Iterable[UUID]:
+    """Give those that `candidates` is likely to look at, by what stands under the keys before the batch."""
+    exact, keys = told
+    shared: dict[UUID, int] = {}
+    for key in keys:
+        standing = under.standing.get(key, ())
+        if key not in exact and len(standing) > crowd(key):
+            continue
+        weight = _SURE if key in exact else _worth(key, len(standing) or 1)
+        for one in standing:
+            shared[one] = shared.get(one, 0) + weight
+    return nlargest(_LIKELY, shared, key=shared.__getitem__) if len(shared) > _LIKELY else shared
+
+
+_LIKELY: Final = LOOKED_AT + 4  # some are in the same hands, or have no product line in common
 
 
 def spelled_alike(
@@ -844,8 +882,14 @@ def around(cursor: Any, schema: str, asked: Lead) -> Book:  # noqa: ANN401
     """Give a book of what shares a key with one side now."""
     exact = exact_keys(asked.customer_keys, asked.people)
     under = _under(cursor, schema, [(exact, asked.keys)], {})
-    rows = tables.load(cursor, MODEL, schema, under.ids | {STREAM}, (_LEADS, _RULES))
-    return Book(partial(index, asked=under.asked), rows, under.crowded)
+    rows = tables.load(cursor, MODEL, schema, {STREAM}, (_RULES,))
+
+    def look(ids: AbstractSet[UUID]) -> Mapping[UUID, Rows]:
+        return tables.load(cursor, MODEL, schema, ids, (_LEADS,))
+
+    book = Book(partial(index, asked=under.asked), rows, under.crowded, under.standing, look)
+    book.read(_likely(under, (exact, asked.keys)))
+    return book
 
 
 _NOBODY: Final = UUID(int=0)
@@ -876,17 +920,13 @@ UNION
 SELECT lead_id, linked, customer_keys, people, keys FROM {lead} WHERE kind = 'named_account' AND %(accounts)s
 """
 _UNDER: Final = """
-WITH found AS MATERIALIZED (
-    SELECT asked.key, asked.most, under.ids
-    FROM unnest(%(keys)s::bigint[], %(most)s::bigint[]) AS asked (key, most)
-    CROSS JOIN LATERAL (
-        SELECT array_agg(one.lead_id) AS ids
-        FROM (SELECT k.lead_id FROM {lead_key} k WHERE k.key = asked.key LIMIT asked.most) one
-    ) under
-)
-SELECT
-    (SELECT array_agg(DISTINCT one) FROM found, unnest(ids) AS one WHERE most IS NULL OR cardinality(ids) < most),
-    (SELECT array_agg(key) FROM found WHERE cardinality(ids) >= most)
+SELECT asked.key, CASE WHEN asked.most IS NULL OR cardinality(under.ids) < asked.most THEN under.ids END
+FROM unnest(%(keys)s::bigint[], %(most)s::bigint[]) AS asked (key, most)
+CROSS JOIN LATERAL (
+    SELECT array_agg(one.lead_id) AS ids
+    FROM (SELECT k.lead_id FROM {lead_key} k WHERE k.key = asked.key LIMIT asked.most) one
+) under
+WHERE under.ids IS NOT NULL
 """
 _IN_CONFLICT: Final = """
 SELECT low_lead_id, high_lead_id FROM {conflict}
@@ -894,7 +934,7 @@ WHERE ended_position IS NULL AND (low_lead_id = ANY(%(ids)s) OR high_lead_id = A
 """
 
 
-def _told_of(event: Event) -> tuple[Sequence[int], Sequence[int]]:
+def _told_of(event: Event) -> _Told:
     """Give the exact keys and all keys of the customer that an event tells of."""
     match event:
         case lead.Details() | deal.Opened() | deal.DetailsChanged():
@@ -903,7 +943,7 @@ def _told_of(event: Event) -> tuple[Sequence[int], Sequence[int]]:
             return (), ()
 
 
-def _keys_told(customer: Customer | None, customer_keys: Iterable[str]) -> tuple[Sequence[int], Sequence[int]]:
+def _keys_told(customer: Customer | None, customer_keys: Iterable[str]) -> _Told:
     known = _known(customer, tuple(customer_keys))
     return exact_keys(customer_keys, known.people), known.keys
 
@@ -912,7 +952,7 @@ _LEADS: Final = Table(Lead, ("lead_id",), sealed=("customer",))
 _RULES: Final = Table(Rules, ("stream_id",))
 MODEL = OrderedModel(
     name="conflicts",
-    version=8,
+    version=9,
     aggregates=("partner", "lead", "opportunity", "policy", "person"),
     tables=(
         _LEADS,

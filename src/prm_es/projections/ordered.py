@@ -4,12 +4,14 @@ One worker folds the log itself, in order of position, with one checkpoint. What
 with ids that follow from the log: killed at any moment, it sends the same again, and that is answered as before.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Final
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, Final, cast
 from uuid import UUID
 
 import orjson
@@ -45,12 +47,14 @@ class Parsed:
 class Around:
     """The aggregates that a batch leads to, and what to find them by if that is less than all that the model says.
 
-    Those `beside` are looked at and nothing more: of them only the rows in the model's tables `looked_at` are there.
-    Under a `crowded` key stand so many that they are not among them.
+    Those `beside`, here by what they are found by, are looked at and nothing more: of them only the rows in the model's
+    tables `looked_at` are read, and those at once that are `likely` to be asked for. Under a `crowded` key stand so
+    many that they are not among them.
     """
 
     ids: AbstractSet[UUID] = frozenset()
-    beside: AbstractSet[UUID] = frozenset()
+    beside: Mapping[Hashable, Collection[UUID]] = field(default_factory=dict)
+    likely: AbstractSet[UUID] = frozenset()
     crowded: AbstractSet[Hashable] = frozenset()
     index: "Index | None" = None
 
@@ -58,25 +62,56 @@ class Around:
 class Book:
     """The rows of every aggregate that a batch may touch or look at, found by id and by what `index` says of them.
 
-    Of those under a `crowded` key it holds some or none.
+    Of those under a `crowded` key it holds some or none. The rows of those `beside`, here by what they are found by,
+    are read when they are asked for.
     """
 
-    def __init__(self, index: "Index", rows: Mapping[UUID, Rows], crowded: AbstractSet[Hashable] = frozenset()) -> None:
-        self._index = index
+    def __init__(
+        self,
+        index: "Index",
+        rows: Mapping[UUID, Rows],
+        crowded: AbstractSet[Hashable] = frozenset(),
+        beside: Mapping[Hashable, Collection[UUID]] = MappingProxyType({}),
+        look: "Look" = lambda _ids: {},
+    ) -> None:
+        self._index, self._look = index, look
         self.crowded = crowded
         self._pages: dict[UUID, Page] = {}
         self._found: dict[Hashable, set[Page]] = {}
+        self._changed: set[UUID] = set()
         for one, own in rows.items():
             self[one] = own
+        for key, ones in beside.items():
+            for one in ones:
+                if one not in rows:
+                    self._stand(one, key)
+        self._changed.clear()
+
+    def _stand(self, one: UUID, key: Hashable) -> None:
+        page = self._pages.get(one)
+        if page is None:
+            page = self._pages[one] = Page(one, None, set())
+        page.keys |= {key}
+        self._found.setdefault(key, set()).add(page)
 
     def __getitem__(self, one: UUID) -> Rows:
-        return self._pages[one].rows
+        return self.rows_of(self._pages[one])
+
+    def rows_of(self, page: "Page", likely: Iterable["Page"] = ()) -> Rows:
+        """Give the rows of an aggregate; if they are to be read, those of others that are likely next as well."""
+        if page.rows is None:
+            unread = [other for other in {page, *likely} if other.rows is None]
+            read = self._look({other.one for other in unread})
+            for other in unread:
+                other.rows = read[other.one]
+        return cast("Rows", page.rows)
 
     def __setitem__(self, one: UUID, rows: Rows) -> None:
         page = self._pages.get(one)
         if page is None:
             page = self._pages[one] = Page(one, rows, frozenset())
         page.rows = rows
+        self._changed.add(one)
         before, keys = page.keys, frozenset(self._index(rows))
         if keys != before:
             page.keys = keys
@@ -88,7 +123,13 @@ class Book:
     def get(self, one: UUID) -> Rows | None:
         """Give the rows of an aggregate, or None if there are none."""
         page = self._pages.get(one)
-        return page.rows if page else None
+        return self.rows_of(page) if page else None
+
+    def read(self, ones: Iterable[UUID]) -> None:
+        """Read the rows of some at once."""
+        pages = [self._pages[one] for one in ones]
+        if pages:
+            self.rows_of(pages[0], pages)
 
     def find(self, *keys: Hashable) -> list[UUID]:
         """Give the aggregates that stand under any of these keys, in order."""
@@ -104,15 +145,19 @@ class Book:
 
     def items(self) -> Iterable[tuple[UUID, Rows]]:
         """Give every aggregate with its rows."""
-        return ((one, page.rows) for one, page in self._pages.items())
+        return ((one, self.rows_of(page)) for one, page in self._pages.items())
+
+    def changed(self) -> Mapping[UUID, Rows]:
+        """Give the rows of every aggregate whose rows were set."""
+        return {one: self[one] for one in self._changed}
 
 
 @dataclass(slots=True, eq=False)  # told apart by identity: hashing ids is what costs when many are looked at
 class Page:
-    """An aggregate in a book: its rows now, and the keys under which they are found."""
+    """An aggregate in a book: its rows now, None if they were not read, and the keys under which they are found."""
 
     one: UUID
-    rows: Rows
+    rows: Rows | None
     keys: AbstractSet[Hashable]
 
 
@@ -120,6 +165,7 @@ _NO_PAGES: Final[AbstractSet[Page]] = frozenset()
 
 
 Index = Callable[[Rows], Iterable[Hashable]]
+Look = Callable[[AbstractSet[UUID]], Mapping[UUID, Rows]]
 Related = Callable[[Any, str, Sequence[Parsed]], Around]
 React = Callable[[Book, Rows, Parsed], Sequence[Envelope]]
 Wanted = Callable[[Book, Envelope], bool]
@@ -233,6 +279,7 @@ class OrderedProjector:
         generation: int | None = None,
     ) -> None:
         self._settings, self._model, self._send, self._pinned = settings, model, send, generation
+        self._kept = _Kept()
         role: DbRole = "owner" if generation is not None else "projector"
         self.connection = psycopg2.connect(settings.dsn(role))
 
@@ -242,13 +289,21 @@ class OrderedProjector:
 
     def advance(self, *, upto: int | None = None, limit: int = CHUNK) -> Advanced:
         """Fold the next chunk of the log in one transaction; raises TooOld, psycopg2 errors, what `send` raises."""
+        kept, self._kept = self._kept, _Kept()  # whatever goes wrong, nothing is kept of it
         with self.connection, self.connection.cursor() as cursor:
-            return self.advance_in(cursor, upto=upto, limit=limit)
+            advanced = self._advance(cursor, kept, upto, limit)
+        self._kept = kept
+        return advanced
 
     def advance_in(self, cursor: Any, *, upto: int | None = None, limit: int = CHUNK) -> Advanced:  # noqa: ANN401
         """Do as advance, inside the caller's transaction."""
+        return self._advance(cursor, _Kept(), upto, limit)
+
+    def _advance(self, cursor: Any, kept: "_Kept", upto: int | None, limit: int) -> Advanced:  # noqa: ANN401
         generation = self.generation(cursor)
         after = self._lock_checkpoint(cursor, generation)
+        if not kept.of(generation, after):
+            kept.clear()
         if self._parked(cursor, generation):
             return Advanced(after, 0, parked=True)
         cursor.execute(_HEAD)
@@ -260,14 +315,14 @@ class OrderedProjector:
         cursor.execute(_LOG, (after, end, wanted, self._model.passed_over))
         events = [event_of(row) for row in cursor]
         try:
-            self._fold(cursor, generation, events, end)
+            self._fold(cursor, kept, generation, events, end)
         except _Poison as poison:
             events = [event for event in events if event.position < poison.poisoned.position]
             if not events:
                 park(cursor, self._settings, self._model, generation, [(poison.poisoned, poison.reason)])
                 return Advanced(after, 0, parked=True)
             end = events[-1].position
-            self._fold(cursor, generation, events, end)
+            self._fold(cursor, kept, generation, events, end)
         return Advanced(end, end - after, imported=any(map(_of_the_past, events)))
 
     def release(self) -> None:
@@ -302,7 +357,14 @@ class OrderedProjector:
         cursor.execute(query.format(self._bookkeeping), (self._model.name, generation))
         return cursor.fetchone() is not None
 
-    def _fold(self, cursor: Any, generation: int, events: Sequence[Recorded], end: int) -> None:  # noqa: ANN401
+    def _fold(
+        self,
+        cursor: Any,  # noqa: ANN401
+        kept: "_Kept",
+        generation: int,
+        events: Sequence[Recorded],
+        end: int,
+    ) -> None:
         """Fold and write what the log holds up to `end` for this model, move the checkpoint there, and send."""
         schema = schema_of(self._settings, self._model.name, generation)
         skipped = discarded(cursor, self._model)
@@ -310,21 +372,85 @@ class OrderedProjector:
         parsed = [one for one in read if self._model.heeds(one.event)]
         around = self._model.related(cursor, schema, parsed)
         ids = {one.recorded.subject for one in parsed} | around.ids
-        before = tables.load(cursor, self._model, schema, ids)
-        before |= tables.load(cursor, self._model, schema, around.beside - ids, self._model.looked_at)
-        book = Book(around.index or self._model.index, before, around.crowded)
+        before = kept.whole(ids)
+        before |= tables.load(cursor, self._model, schema, ids - before.keys())
+        seen: dict[UUID, Rows] = {}
+
+        def look(asked: AbstractSet[UUID]) -> Mapping[UUID, Rows]:
+            found = kept.any(asked)
+            found |= tables.load(cursor, self._model, schema, asked - found.keys(), self._model.looked_at)
+            seen.update(found)
+            return found
+
+        book = Book(around.index or self._model.index, before, around.crowded, around.beside, look)
+        book.read(around.likely - ids)
         book, commands = fold_in_order(self._model, book, parsed, histories(cursor))
-        changes = {
-            one: (known or self._model.empty(), after)
-            for one, after in book.items()
-            if (known := before.get(one)) is not after
-        }
-        tables.save(cursor, self._model, schema, changes)
+        changed = book.changed()
+        empty = self._model.empty()
+        tables.save(
+            cursor,
+            self._model,
+            schema,
+            {one: (before.get(one) or seen.get(one) or empty, after) for one, after in changed.items()},
+        )
+        kept.forget(changed.keys() & seen.keys())  # of these not all rows were read
+        whole = before | {one: rows for one, rows in changed.items() if one not in seen}
+        kept.keep(generation, end, whole, {one: rows for one, rows in seen.items() if one not in changed})
         query = sql.SQL("UPDATE {}.checkpoints SET position = %s WHERE name = %s AND generation = %s")
         cursor.execute(query.format(self._bookkeeping), (end, self._model.name, generation))
         if commands and self._pinned is None:
             self._send(commands)
 
+
+class _Kept:
+    """Rows that were read or written last, so that they need not be read again.
+
+    They hold as long as nobody else has moved the checkpoint of their generation, for whoever writes moves it.
+    """
+
+    def __init__(self) -> None:
+        self._place: tuple[int, int] | None = None
+        self._whole: dict[UUID, Rows] = {}
+        self._seen: dict[UUID, Rows] = {}  # in the tables that are looked at
+
+    def of(self, generation: int, position: int) -> bool:
+        """Tell whether they are those of a generation at a position."""
+        return self._place == (generation, position)
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._whole.clear()
+        self._seen.clear()
+
+    def forget(self, ids: Iterable[UUID]) -> None:
+        """Keep nothing of these aggregates."""
+        for one in ids:
+            self._whole.pop(one, None)
+            self._seen.pop(one, None)
+
+    def whole(self, ids: AbstractSet[UUID]) -> dict[UUID, Rows]:
+        """Give the rows, in all tables, of those of the aggregates that are kept."""
+        return {one: rows for one in ids if (rows := self._whole.get(one)) is not None}
+
+    def any(self, ids: AbstractSet[UUID]) -> dict[UUID, Rows]:
+        """Give the rows, in the tables that are looked at at least, of those of the aggregates that are kept."""
+        found = ((one, self._whole.get(one) or self._seen.get(one)) for one in ids)
+        return {one: rows for one, rows in found if rows is not None}
+
+    def keep(self, generation: int, position: int, whole: Mapping[UUID, Rows], seen: Mapping[UUID, Rows]) -> None:
+        """Take what holds at a position now; what was taken longest ago makes room."""
+        self._place = generation, position
+        for one in whole:
+            self._seen.pop(one, None)
+        for held, new in ((self._whole, whole), (self._seen, seen)):
+            for one, rows in new.items():
+                held.pop(one, None)
+                held[one] = rows
+            for one in list(islice(held, max(0, len(held) - _KEPT))):
+                del held[one]
+
+
+_KEPT: Final = 20_000  # aggregates, of a few kilobytes each
 
 _PAST: Final = timedelta(hours=1)
 

@@ -66,11 +66,11 @@ def load(
 def save(cursor: Any, model: ReadModel, schema: str, changes: Changes) -> None:  # noqa: ANN401
     """Write what differs between before and after, in order of key, and the personal values that go with it."""
     for table in model.tables:
-        written, gone = _difference(table, changes)
+        written, gone = (_difference_derived if table.derived else _difference)(table, changes)
         if gone:
             _delete(cursor, table, schema, gone)
         if written:
-            _upsert(cursor, table, schema, written)
+            (_insert if table.derived else _upsert)(cursor, table, schema, written)
     _save_personal(cursor, schema, list(_sealed_changes(model, changes)))
 
 
@@ -78,9 +78,7 @@ def _difference(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[A
     written: list[Row] = []
     gone: list[tuple[Any, ...]] = []
     for before, after in changes.values():
-        if before is after or (table.derives_same and table.derives_same(before, after)):
-            continue
-        old, new = table.rows_of(before), table.rows_of(after)
+        old, new = before[table.name], after[table.name]
         if not old:
             written += new
         elif old != new:
@@ -89,6 +87,28 @@ def _difference(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[A
             written += [row for key, row in fresh.items() if known.get(key) != row]
             gone += [key for key in known if key not in fresh]
     return sorted(written, key=table.key_of), sorted(gone)
+
+
+def _difference_derived(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[Any, ...]]]:
+    written: set[tuple[Any, ...]] = set()
+    gone: set[tuple[Any, ...]] = set()
+    for before, after in changes.values():
+        if before is after or (table.derives_same and table.derives_same(before, after)):
+            continue
+        old, new = table.values_of(before), table.values_of(after)
+        written.update(new if not old else set(new).difference(old))
+        gone.update(old if not new else set(old).difference(new))
+    return [dict(zip(table.columns, row, strict=True)) for row in sorted(written)], sorted(gone)
+
+
+def _insert(cursor: Any, table: Table, schema: str, rows: Sequence[Row]) -> None:  # noqa: ANN401
+    """Insert rows that follow from what was not there before: looking for each first costs half as much again."""
+    into = sql.Identifier(schema, table.name)
+    statement = sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM json_populate_recordset(NULL::{0}, %s)").format(
+        into, _names(table.columns)
+    )
+    for start in range(0, len(rows), _PAGE):
+        cursor.execute(statement, (orjson.dumps(rows[start : start + _PAGE], default=_json_text).decode(),))
 
 
 def _upsert(cursor: Any, table: Table, schema: str, rows: Sequence[Row]) -> None:  # noqa: ANN401
@@ -183,8 +203,8 @@ class Copier:
         """Take one aggregate's rows."""
         empty = self._model.empty()
         for table in self._model.tables:
-            for row in table.rows_of(rows):
-                self._buffers[table.name].write("\t".join(map(_copy_text, table.values(row))) + "\n")
+            for values in table.values_of(rows):
+                self._buffers[table.name].write("\t".join(map(_copy_text, values)) + "\n")
                 self._held += 1
         self._sealed += _sealed_changes(self._model, {aggregate_id: (empty, rows)})
         if self._held >= self._limit:

@@ -157,6 +157,7 @@ class _Run:
     def send(self, records: Sequence[Outgoing], schedule: Schedule, *, wait: bool) -> None:
         """Send the records as the schedule lets them; with `wait` return only when all have their outcome."""
         report = self._ledger.report
+        self._on_progress(report.sent, report.answered)
         while schedule.left:
             taken = schedule.take(min(CHUNK, WINDOW - self._ledger.expected))
             if taken:
