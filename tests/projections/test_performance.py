@@ -588,6 +588,16 @@ def test_running_periods_and_the_last_twelve_months_end_today(world: World) -> N
     assert card["average_deal"] == wanted
 
 
+def test_a_currency_in_which_nothing_happened_for_a_year_has_no_scorecard(world: World) -> None:
+    acme, long_ago = world.partner(), world.days_ago(400)
+    for money in (eur("7"), usd("9")):
+        world.tell(None, (long_ago, opened(acme, money)), (long_ago, won(long_ago.date())))
+    assert [row["currency"] for row in world.view("partner_scorecard", acme)] == [None]
+    world.tell(None, (long_ago, opened(acme, usd("3"))))
+    (row,) = world.view("partner_scorecard", acme)
+    assert some(row, "currency", "open_amount", "won_amount_12_months") == ("USD", 3, None)
+
+
 def test_partners_are_ranked_within_a_currency(world: World) -> None:
     day, currency = world.today, "CHF"
     ids = []

@@ -50,10 +50,11 @@ def _names(identity: Identity) -> Iterator[str]:
         chosen = _chosen(name)
         rare = [word for word in chosen if _GENERAL.share(word) < COMMON]
         yield from (f"word:{word}" for word in rare)
-        pairs = [f"{one} {other}" for one, other in combinations(sorted(chosen), 2)]
-        yield from (f"pair:{pair}" for pair in pairs)
+        pairs = [pair for pair in combinations(sorted(chosen), 2) if not rare or rare[0] in pair]
+        yield from (f"pair:{' '.join(pair)}" for pair in pairs)
         if identity.city and not rare:
-            yield from (f"here:{part} {identity.city}" for part in (name.sorted, *pairs))
+            parts = (" ".join(part) for part in (*pairs, *combinations(sorted(chosen), 3)))
+            yield from (f"here:{part} {identity.city}" for part in (name.sorted, *parts))
         yield from _heard(rare, identity.city)
         yield from (f"near:{left}" for left in _mistyped(rare[:1], identity.city))
 

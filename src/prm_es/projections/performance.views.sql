@@ -409,13 +409,13 @@ LEFT JOIN (
         sum(amount) FILTER (WHERE status = 'lost' AND closed_on >= (SELECT date_trunc('month', now() AT TIME ZONE {tz})::date)) AS lost_amount_month,
         sum(amount) FILTER (WHERE status = 'won' AND closed_on >= (SELECT date_trunc('quarter', now() AT TIME ZONE {tz})::date)) AS won_amount_quarter,
         sum(amount) FILTER (WHERE status = 'lost' AND closed_on >= (SELECT date_trunc('quarter', now() AT TIME ZONE {tz})::date)) AS lost_amount_quarter,
-        sum(amount) FILTER (WHERE status = 'won' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)) AS won_amount_year,
-        count(amount) FILTER (WHERE status = 'won' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)) AS won_valued_year,
-        sum(amount) FILTER (WHERE status = 'lost' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)) AS lost_amount_year
+        sum(amount) FILTER (WHERE status = 'won') AS won_amount_year,
+        count(amount) FILTER (WHERE status = 'won') AS won_valued_year,
+        sum(amount) FILTER (WHERE status = 'lost') AS lost_amount_year
     FROM (
-        -- A currency in which nothing happened for a year has a row all the same.
         SELECT partner_id, currency, status, amount, NULL::int AS probability, closed_on FROM {model}.deal
-        WHERE currency IS NOT NULL AND closed_on IS NOT NULL
+        WHERE currency IS NOT NULL
+            AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
         UNION ALL
         SELECT partner_id, currency, status, amount, probability, NULL FROM {model}.deal
         WHERE currency IS NOT NULL AND closed_on IS NULL
@@ -486,7 +486,7 @@ LEFT JOIN (
     GROUP BY partner_id
 ) goals ON goals.partner_id = p.partner_id;
 
-COMMENT ON VIEW {read}.partner_scorecard IS 'Each partner as of today, a row for each currency in which it has deals or an active goal for won_amount of all product lines, one with a null currency if there is none. Amounts are those of the row''s currency; what is no amount is the partner''s, the same on each of its rows. Running periods end today and are cut in the report time zone; 12 months are the last ones, to the same day a year ago, which is left out.';
+COMMENT ON VIEW {read}.partner_scorecard IS 'Each partner as of today, a row for each currency in which it has open deals, deals closed in the last 12 months, or an active goal for won_amount of all product lines; one with a null currency if there is none. Amounts are those of the row''s currency; what is no amount is the partner''s, the same on each of its rows. Running periods end today and are cut in the report time zone; 12 months are the last ones, to the same day a year ago, which is left out.';
 COMMENT ON COLUMN {read}.partner_scorecard.partner_id IS 'The partner, of record for its deals.';
 COMMENT ON COLUMN {read}.partner_scorecard.partner IS 'Trade name, else legal name.';
 COMMENT ON COLUMN {read}.partner_scorecard.currency IS 'ISO 4217 code of the row''s amounts.';
