@@ -51,7 +51,7 @@ from prm_es.matching.identity import Identity
 from prm_es.matching.keys import key_of
 from prm_es.matching.packed import unpack
 from prm_es.messages import Actor, Envelope, Recorded, Role, stored_state
-from prm_es.projections import conflicts
+from prm_es.projections import conflicts, likeness, sides
 from prm_es.projections.ordered import OrderedProjector
 from prm_es.projections.rows import Copier
 from prm_es.projections.runner import schema_of
@@ -93,7 +93,7 @@ def load_part(dsn: str, schema: str, start: int, stop: int) -> int:
         for number, subject, customer in leads(start, stop):
             event = registered(number, customer)
             copier.add(
-                subject, conflicts.fold(conflicts.MODEL.empty(), recorded(number - BEFORE, subject, event), event)
+                subject, sides.fold(conflicts.MODEL.empty(), recorded(number - BEFORE, subject, event), event)
             )
         copier.flush()
     return stop - start
@@ -240,11 +240,11 @@ def beside(settings: Settings, schema: str, size: int) -> tuple[list[float], lis
 # Recall
 
 
-def identity_of(one: conflicts.Lead) -> Identity:
+def identity_of(one: sides.Lead) -> Identity:
     return unpack(one.identity or "")
 
 
-def brute_force(sample: Sequence[conflicts.Lead]) -> list[tuple[int, int]]:
+def brute_force(sample: Sequence[sides.Lead]) -> list[tuple[int, int]]:
     """Give the pairs that match when every two of the sample are compared that are alike in anything at all."""
     names = [identity_of(one).names[0].sorted for one in sample]
     pairs: set[tuple[int, int]] = set()
@@ -255,12 +255,12 @@ def brute_force(sample: Sequence[conflicts.Lead]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in sorted(pairs) if _match(sample[a], sample[b], ())]
 
 
-def _match(one: conflicts.Lead, other: conflicts.Lead, counts: conflicts.Counts) -> bool:
-    found = conflicts.match(one, other, counts, "")
-    return found is not None and found.strength in {conflicts.PROBABLE, conflicts.POSSIBLE}
+def _match(one: sides.Lead, other: sides.Lead, counts: likeness.Counts) -> bool:
+    found = likeness.match(one, other, counts, "")
+    return found is not None and found.strength in {likeness.PROBABLE, likeness.POSSIBLE}
 
 
-def _same_value(sample: Sequence[conflicts.Lead]) -> set[tuple[int, int]]:
+def _same_value(sample: Sequence[sides.Lead]) -> set[tuple[int, int]]:
     by: dict[object, list[int]] = {}
     for place, identity in enumerate(map(identity_of, sample)):
         values = (
@@ -280,7 +280,7 @@ def recall(settings: Settings, schema: str, number: int) -> tuple[float, int]:
     Brute force knows as much as the worker does: how many of all leads have a word, a name or a phone.
     """
     sample = [
-        conflicts.fold(conflicts.MODEL.empty(), recorded(n, subject, event), event)["lead"][0]
+        sides.fold(conflicts.MODEL.empty(), recorded(n, subject, event), event)["lead"][0]
         for n, subject, customer in leads(0, number)
         for event in (registered(n, customer),)
     ]
@@ -288,9 +288,9 @@ def recall(settings: Settings, schema: str, number: int) -> tuple[float, int]:
     with closing(psycopg2.connect(settings.dsn("projector"))) as connection, connection, connection.cursor() as cursor:
         for a, b in brute_force(sample):
             book = conflicts.around(cursor, schema, sample[a])
-            if _match(sample[a], sample[b], conflicts.counts_of(book, sample[a])):
+            if _match(sample[a], sample[b], likeness.counts_of(book, sample[a])):
                 pairs += 1
-                hits += any(one.lead_id == sample[b].lead_id for one in conflicts.candidates(book, sample[a]))
+                hits += any(one.lead_id == sample[b].lead_id for one in likeness.candidates(book, sample[a]))
     return hits / pairs, pairs
 
 

@@ -17,9 +17,10 @@ from prm_es.aggregates.catalogue import parse_event, wire_type
 from prm_es.aggregates.fields import customer_keys
 from prm_es.aggregates.policy import STREAM, Policy, PolicyLoaded
 from prm_es.messages import SERVICE, Actor, Recorded, Role
-from prm_es.projections import conflicts
-from prm_es.projections.conflicts import Conflict, kind_of
+from prm_es.projections import conflicts, likeness, sides
+from prm_es.projections.conflicts import Conflict
 from prm_es.projections.ordered import Book, Parsed
+from prm_es.projections.sides import kind_of
 
 COLUMNS: Final = (
     "strength",
@@ -41,8 +42,8 @@ class Pair:
     """Two that match at the end of the log, the first of them first."""
 
     conflict: Conflict
-    first: conflicts.Lead
-    second: conflicts.Lead
+    first: sides.Lead
+    second: sides.Lead
 
     @property
     def row(self) -> tuple[Any, ...]:
@@ -76,7 +77,7 @@ class Screening:
 
     def _fold(self, recorded: Recorded, event: Event) -> None:
         before = self._book.get(recorded.subject) or conflicts.MODEL.empty()
-        self._book[recorded.subject] = conflicts.fold(before, recorded, event)
+        self._book[recorded.subject] = sides.fold(before, recorded, event)
         conflicts.react(self._book, before, Parsed(recorded, event))
 
     def pairs(self) -> Sequence[Pair]:
@@ -88,8 +89,8 @@ class Screening:
         (second,) = (it for it in one.ids if it != one.first_lead_id)
         return Pair(one, self._side(one.first_lead_id), self._side(second))
 
-    def _side(self, one: UUID) -> conflicts.Lead:
-        side: conflicts.Lead = self._book[one]["lead"][0]
+    def _side(self, one: UUID) -> sides.Lead:
+        side: sides.Lead = self._book[one]["lead"][0]
         return side
 
 
@@ -99,6 +100,6 @@ _NOBODY: Final = Actor(SERVICE, Role.SYSTEM)
 
 def summary(pairs: Sequence[Pair]) -> Iterator[str]:
     """Count the pairs by strength, in a line."""
-    strengths = (conflicts.HARD, conflicts.PROBABLE, conflicts.POSSIBLE, conflicts.RELATED)
+    strengths = (likeness.HARD, likeness.PROBABLE, likeness.POSSIBLE, likeness.RELATED)
     counts = ((name, sum(one.conflict.strength == name for one in pairs)) for name in strengths)
     yield f"{len(pairs)} pairs: {', '.join(f'{number} {name}' for name, number in counts)}"

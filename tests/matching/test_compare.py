@@ -107,7 +107,7 @@ def test_a_word_that_many_have_relates_two_in_one_city_and_not_elsewhere() -> No
 
 def test_a_word_that_is_only_like_the_others_makes_no_house() -> None:
     one = Record(name="Zanqueta Turismo Ltda", country="BR", city="Joinville")
-    same, like = (Record(name=f"{word} Educação S.A.", country="BR", city="Manaus") for word in ("Zanqueta", "Zonquita"))
+    same, like = (Record(name=f"{word} Saúde S.A.", country="BR", city="Manaus") for word in ("Zanqueta", "Zonquita"))
     assert match(one, same).strength is Strength.RELATED
     assert match(one, like).strength is Strength.NONE
 

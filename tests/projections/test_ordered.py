@@ -16,7 +16,7 @@ from prm_es.availability import Spellings, ask, question_of
 from prm_es.forgetting import Done, NotDone, forget
 from prm_es.messages import Actor, Envelope, Role, utc_text
 from prm_es.policies import Loaded, known_policies, load_policy
-from prm_es.projections import conflicts
+from prm_es.projections import conflicts, likeness
 from prm_es.projections.runner import schema_of
 from prm_es.settings import Settings
 from tests.projections.generations import live
@@ -183,7 +183,7 @@ def test_a_crowd_under_one_key_is_passed_over_and_its_hard_match_is_not(prm: Ser
     phone, customer = "+55 53 3222 4455", key()
     sellers = [seller(prm, f"Seller {n}") for n in range(3)]
     shared = {"phone": phone, "country": "BR"}
-    prm.desk.accepted(*(registration(sellers[n % 3], {"name": a_name(), **shared}) for n in range(conflicts.CROWD + 1)))
+    prm.desk.accepted(*(registration(sellers[n % 3], {"name": a_name(), **shared}) for n in range(likeness.CROWD + 1)))
     first = registered(prm, sellers[0], {**shared, **customer})
     prm.settle()
     second = registered(prm, sellers[1], {**shared, **customer})

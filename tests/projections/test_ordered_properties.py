@@ -23,7 +23,7 @@ from prm_es.aggregates.policy import NamedAccount, Policy, default
 from prm_es.matching.keys import key_of
 from prm_es.messages import Envelope, Recorded
 from prm_es.partitions import partition_of
-from prm_es.projections import conflicts, deadlines, reactions
+from prm_es.projections import conflicts, deadlines, reactions, sides
 from prm_es.projections.base import Rows
 from prm_es.projections.ordered import OrderedModel, OrderedProjector
 from prm_es.screening import Pair, Screening
@@ -107,7 +107,7 @@ def test_what_conflicts_and_reactions_know_of_a_lead_is_what_its_state_says(path
     assert tuple(lead.product_lines) == state.product_lines
     assert lead.place == state.place_version
     assert state.identity_version <= lead.version <= state.version  # as which `screen` answers
-    keys = {key for key, _lead_id in conflicts.postings(folded(conflicts.MODEL, LEAD, told))}
+    keys = {key for key, _lead_id in sides.postings(folded(conflicts.MODEL, LEAD, told))}
     assert keys >= {key_of(one) for one in state.customer_keys} if not ld.ended(state) else not keys
     (held,) = folded(reactions.MODEL, LEAD, told)["held"]
     assert (held.status, held.partner_id, held.protected) == (state.status, state.partner_id, state.protected)
@@ -139,7 +139,7 @@ def test_an_event_that_conflicts_passes_over_would_change_nothing_but_the_versio
         subject, first = came[wire.split(".")[1]]
         before = folded(conflicts.MODEL, subject, [first])
         event = told_as(wire)
-        after = conflicts.fold(before, recorded(subject, 2, event), event)
+        after = sides.fold(before, recorded(subject, 2, event), event)
         assert _seen(after) == _seen(before), wire
 
 

@@ -10,89 +10,68 @@ Only what shares a candidate key is compared. A key under which too many stand s
 Source of the rule: prm-domain R-SD-1 to R-SD-4, after Siebel's "same end customer and at least one product in common".
 """
 
-import dataclasses
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import partial
 from heapq import nlargest
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
-import orjson
 from psycopg2 import sql
 
 from prm_es.aggregates import lead_messages as lead
 from prm_es.aggregates import opportunity as deal
 from prm_es.aggregates.base import Event
 from prm_es.aggregates.catalogue import AGGREGATES
-from prm_es.aggregates.fields import Customer, record_of
-from prm_es.aggregates.lead import FINAL, IDENTITY, STATUS_AFTER
+from prm_es.aggregates.fields import Customer
+from prm_es.aggregates.lead import IDENTITY, STATUS_AFTER
 from prm_es.aggregates.person import Forgotten
 from prm_es.aggregates.policy import STREAM, NamedAccount, Policy, PolicyLoaded
 from prm_es.frozen import replace
-from prm_es.matching.compare import Strength, compare
-from prm_es.matching.evidence import same_city
-from prm_es.matching.frequencies import General, Kind, values_of
-from prm_es.matching.identity import identity_of
-from prm_es.matching.keys import is_vague, key_of, keys_of
-from prm_es.matching.packed import pack, unpack
-from prm_es.matching.sentence import sentence as in_words
 from prm_es.matching.sentence import span
-from prm_es.matching.weights import Weights, default
 from prm_es.messages import Envelope, Recorded
 from prm_es.projections import partners
 from prm_es.projections import rows as tables
 from prm_es.projections.base import Rows, Table
-from prm_es.projections.ordered import Around, Book, OrderedModel, Page, Parsed, ask
-from prm_es.projections.partners import fold_partner
-from prm_es.store.vault import TOKEN
+from prm_es.projections.likeness import (
+    HARD,
+    LOOKED_AT,
+    POSSIBLE,
+    PROBABLE,
+    RELATED,
+    SURE,
+    Found,
+    candidates,
+    comparable,
+    counts_of,
+    crowd,
+    match,
+    weights_in,
+    worth,
+)
+from prm_es.projections.ordered import Around, Book, OrderedModel, Parsed, ask
+from prm_es.projections.sides import (
+    ACCOUNT,
+    Lead,
+    LeadKey,
+    Rules,
+    about,
+    blank,
+    ended,
+    exact_keys,
+    fold,
+    found_under,
+    kind_of,
+    known_of,
+    postings,
+    same_postings,
+)
 
 MOST: Final = 200  # matches in one screening, those that were first before others
-CROWD: Final = 40  # more than so many under one key, and it tells nobody apart
-VAGUE_CROWD: Final = 8  # and under one that many share by chance
-LOOKED_AT: Final = 8  # of those that share keys, the ones that share the most and the rarest
-ACCOUNT: Final = "named_account"
-HARD, PROBABLE, POSSIBLE, RELATED = "hard", "probable", "possible", "related"
-
-
-@dataclass(frozen=True)
-class Lead:
-    """A lead as the comparison needs it, or an opportunity or named account that it is compared with.
-
-    `kind` says which of them; `linked` is a lead's opportunity, and an opportunity's lead. `place` is the position that
-    says who was first, `version` the last of its own that says anything here. `people` are the ids of those whom it
-    names, `identity` what is compared, folded, and `keys` the digests of the keys under which it is found. Nothing of
-    an individual's is there but the id.
-    """
-
-    lead_id: UUID
-    kind: str
-    origin: str
-    status: str
-    partner_id: UUID | None
-    linked: UUID | None
-    version: int
-    place: int
-    came_at: datetime
-    protected_until: datetime | None
-    customer: str | None
-    customer_keys: list[str]
-    product_lines: list[str]
-    people: list[UUID]
-    identity: str | None
-    keys: list[int]
-
-
-@dataclass(frozen=True)
-class LeadKey:
-    """A key under which a live lead is found."""
-
-    key: int
-    lead_id: UUID
 
 
 @dataclass(frozen=True)
@@ -125,14 +104,6 @@ class Conflict:
         return self.low_lead_id, self.high_lead_id
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The weights of the policy that was loaded last, as JSON; empty: those that are shipped."""
-
-    stream_id: UUID
-    weights: str
-
-
 # What says something of who it is, in whose hands and how it stands; half of the log does not.
 READS: Final[tuple[type[Event], ...]] = (
     *STATUS_AFTER,
@@ -160,354 +131,22 @@ def heeds(event: Event) -> bool:
     return not isinstance(event, deal.DetailsChanged) or not {"customer", "products"}.isdisjoint(event.changed)
 
 
-def fold(rows: Rows, recorded: Recorded, event: Event) -> Rows:
-    """Give the rows of a partner, lead, opportunity or policy after its own event; conflicts follow in `react`."""
-    match recorded.aggregate:
-        case "partner":
-            return fold_partner(rows, recorded, event)
-        case "lead":
-            return {**rows, "lead": (_lead(next(iter(rows["lead"]), None), recorded, event),)}
-        case "opportunity":
-            return {**rows, "lead": (_opportunity(next(iter(rows["lead"]), None), recorded, event),)}
-        case "policy" if isinstance(event, PolicyLoaded):
-            weights = event.document.get("matching")
-            return {**rows, "rules": (Rules(recorded.subject, orjson.dumps(weights).decode() if weights else ""),)}
-        case _:
-            return rows
-
-
-def _blank(recorded: Recorded, kind: str, origin: str, partner_id: UUID | None) -> Lead:
-    return Lead(
-        lead_id=recorded.subject,
-        kind=kind,
-        origin=origin,
-        status="",
-        partner_id=partner_id,
-        linked=None,
-        version=recorded.version,
-        place=recorded.position,
-        came_at=recorded.at,
-        protected_until=None,
-        customer=None,
-        customer_keys=[],
-        product_lines=[],
-        people=[],
-        identity=None,
-        keys=[],
-    )
-
-
-def _lead(before: Lead | None, recorded: Recorded, event: Event) -> Lead:
-    if isinstance(event, lead.Registered | lead.Captured) or before is None:
-        origin = "captured" if isinstance(event, lead.Captured) else "registered"
-        before = _blank(recorded, "lead", origin, event.partner_id if isinstance(event, lead.Registered) else None)
-    row = replace(before, version=recorded.version, status=STATUS_AFTER.get(type(event), before.status))
-    match event:
-        case lead.Details():
-            moved = isinstance(event, lead.Resubmitted) and not event.keeps_place
-            return _details(replace(row, place=recorded.position) if moved else row, event)
-        case lead.Protection():
-            return replace(row, protected_until=event.protected_until)
-        case lead.ProtectionEnded() | lead.DecisionReverted() | lead.Disqualified():
-            return replace(row, protected_until=None)
-        case lead.ProtectionExpired() | lead.ProtectionRevoked():
-            held = row.partner_id if event.status != "qualified" else None
-            return replace(row, status=event.status, partner_id=held, protected_until=None)
-        case lead.Offered() | lead.Transferred():
-            return replace(row, partner_id=event.partner_id)
-        case lead.Declined() | lead.OfferExpired() | lead.Recalled():
-            return replace(row, partner_id=None, protected_until=None)
-        case lead.Converted():
-            return replace(row, linked=event.opportunity_id)
-        case _:
-            return row
-
-
-def _details(row: Lead, event: lead.Details) -> Lead:
-    changed = getattr(event, "changed", IDENTITY)
-    if "customer" in changed:
-        row = _about(row, event.customer, event.customer_keys)
-    return replace(row, product_lines=list(event.product_lines)) if "product_lines" in changed else row
-
-
-def _about(row: Lead, customer: Customer | None, customer_keys: Sequence[str]) -> Lead:
-    known = _known(customer, tuple(customer_keys))
-    return replace(
-        row,
-        customer=customer.name if customer else None,
-        customer_keys=list(customer_keys),
-        people=list(known.people),
-        identity=known.identity,
-        keys=list(known.keys),
-    )
-
-
-def _opportunity(before: Lead | None, recorded: Recorded, event: Event) -> Lead:
-    if isinstance(event, deal.Opened) or before is None:
-        before = _blank(recorded, "opportunity", "", event.partner_id if isinstance(event, deal.Opened) else None)
-    row = replace(before, version=recorded.version)
-    match event:
-        case deal.Opened():
-            lines = [product.line for product in event.products]
-            row = replace(row, status="open", linked=event.lead_id, product_lines=lines)
-            return _about(row, event.customer, event.customer_keys)
-        case deal.DetailsChanged():
-            if "products" in event.changed:
-                row = replace(row, product_lines=[product.line for product in event.products])
-            return _about(row, event.customer, event.customer_keys) if "customer" in event.changed else row
-        case deal.PartnerOfRecordChanged():
-            return replace(row, partner_id=event.partner_id)
-        case deal.Won() | deal.Lost():
-            return replace(row, status=event.stage)
-        case deal.Reopened():
-            return replace(row, status="open")
-        case _:
-            return row
-
-
-def _ended(row: Lead) -> bool:
-    if row.kind == "lead":
-        return row.status in FINAL or (row.status == "converted" and row.protected_until is None)
-    return row.status in ("lost", "dropped")
-
-
-def postings(rows: Rows) -> list[tuple[int, UUID]]:
-    """Give the keys under which it is found while it is live; for ever by the people whom it names, to forget them."""
-    return [(key, row.lead_id) for row in rows["lead"] for key in _found_under(row)]
-
-
-def _found_under(row: Lead) -> list[int]:
-    return sorted(exact_keys((), row.people)) if _ended(row) else row.keys
-
-
-def _same_postings(before: Rows, after: Rows) -> bool:
-    return [_found_under(row) for row in before["lead"]] == [_found_under(row) for row in after["lead"]]
-
-
-# What is known of a customer
-
-
-@dataclass(frozen=True)
-class _Known:
-    people: tuple[UUID, ...]
-    identity: str | None
-    keys: tuple[int, ...]
-
-
-@lru_cache(maxsize=4096)  # a batch asks for each customer twice
-def _known(customer: Customer | None, customer_keys: tuple[str, ...]) -> _Known:
-    """Give what is compared of a customer; of an individual that is who it is, by the id of its own, and no more."""
-    people = _people(customer) if customer else ()
-    exact = exact_keys(customer_keys, people)
-    if customer is None or customer.individual:
-        return _Known(people, None, tuple(sorted(exact)))
-    identity = identity_of(dataclasses.replace(record_of(customer, "root"), keys=customer_keys))
-    return _Known(people, pack(identity), tuple(sorted({*exact, *map(key_of, keys_of(identity))})))
-
-
-def _people(customer: Customer) -> tuple[UUID, ...]:
-    """Give the ids of the individuals whose tax ids these are: they were sealed under a key of that id."""
-    found = (TOKEN.fullmatch(one.value) for one in customer.tax_ids if one.individual)
-    return tuple(sorted({UUID(hex=token.group(1)) for token in found if token}))
-
-
-_identity: Final = lru_cache(maxsize=20_000)(unpack)  # a crowd of leads is compared with the same few
-
-
-# Comparing
-
-Counts = tuple[tuple[str, int], ...]  # words and values, as keys are written, and how many have each
-
-
-@dataclass(frozen=True)
-class Found:
-    """How a match was found: how strongly, how like the two are, by which keys, and in words that name nobody."""
-
-    strength: str
-    score: Decimal
-    keys: list[str]
-    reasons: str
+def _first(one: Lead, other: Lead) -> UUID:
+    return min((one.place, one.lead_id), (other.place, other.lead_id))[1]
 
 
 def _matches(book: Book, row: Lead, standing: Iterable[UUID]) -> dict[UUID, Found]:
     """Give what one side matches as of now; what it matched before is looked at whatever keys they share."""
     found = {}
-    counts, weights = counts_of(book, row), _weights(book)
+    counts, weights = counts_of(book, row), weights_in(book)
     others = {other.lead_id: other for other in candidates(book, row)}
-    others |= {one: other for one in standing if _comparable(row, other := book[one]["lead"][0])}
+    others |= {one: other for one in standing if comparable(row, other := book[one]["lead"][0])}
     for other in others.values():
         if (alike := match(row, other, counts, weights)) is not None:
             found[other.lead_id] = alike
     # What a lead has become is told by the lead itself, as long as it is live.
     told = {one for one in found if (it := book[one]["lead"][0]).kind == "opportunity" and it.linked in found}
     return {one: match for one, match in found.items() if one not in told}
-
-
-def candidates(book: Book, row: Lead) -> list[Lead]:
-    """Give those that share a key: all under exact keys, and of the others those that share the most and the rarest.
-
-    Of those in another city none that shares nothing but a few letters, a sound or two common words.
-    """
-    exact = set(exact_keys(row.customer_keys, row.people))
-    shared: dict[Page, int] = {}
-    telling: set[Page] = set()
-    for key in row.keys:
-        under = book.under(key)
-        if key in exact:
-            weight = _SURE
-        elif not under or crowded(book, key):
-            continue
-        else:
-            weight = _worth(key, len(under))
-        if not is_vague(key):
-            telling |= under
-        for page in under:
-            shared[page] = shared.get(page, 0) + weight
-    ranked = sorted(shared.items(), key=lambda one: (-one[1], one[0].one.int))
-    found: list[Lead] = []
-    looked_at = 0
-    for place, (page, weight) in enumerate(ranked):
-        if weight < _LEAST or (weight < _SURE and looked_at >= LOOKED_AT):
-            break
-        rows = page.rows or book.rows_of(page, (one for one, _weight in ranked[place : place + LOOKED_AT]))
-        other: Lead = rows["lead"][0]
-        if _comparable(row, other):
-            looked_at += 1
-            if page in telling or not _elsewhere(row, other):
-                found.append(other)
-    return found
-
-
-def _elsewhere(one: Lead, other: Lead) -> bool:
-    here, there = (_identity(it.identity).city if it.identity else None for it in (one, other))
-    return here is not None and there is not None and not same_city(here, there)
-
-
-# What one key weighs that nobody else has: an exact one more than all others together.
-_SURE, _TELLING, _VAGUE = 1_000_000_000, 1_000_000, 200_000
-_LEAST: Final = _VAGUE // 8  # one vague key that more than eight have is no reason to look
-
-
-def _worth(key: int, number: int) -> int:
-    return (_VAGUE if is_vague(key) else _TELLING) // number
-
-
-def crowded(book: Book, key: int) -> bool:
-    """Tell whether so many stand under a key now that it tells nobody apart."""
-    return key in book.crowded or book.count(key) > crowd(key)
-
-
-def crowd(key: int) -> int:
-    """Give how many may stand under a key before it tells nobody apart."""
-    return VAGUE_CROWD if is_vague(key) else CROWD
-
-
-def exact_keys(customer_keys: Iterable[str], people: Iterable[UUID]) -> list[int]:
-    """Give the digests of the keys that alone say who it is: no crowd under them is passed over."""
-    return [key_of(one) for one in (*customer_keys, *(f"person:{one}" for one in people))]
-
-
-def _comparable(one: Lead, other: Lead) -> bool:
-    """Tell whether two sides could be rivals: live, in different hands, a lead among them, a product line in common."""
-    return (
-        one.partner_id != other.partner_id  # hence never itself
-        and "lead" in (one.kind, other.kind)
-        and not _ended(one)
-        and not _ended(other)
-        and _common_line(one, other)
-    )
-
-
-def _common_line(one: Lead, other: Lead) -> bool:
-    return not (one.product_lines and other.product_lines) or bool(set(one.product_lines) & set(other.product_lines))
-
-
-def match(one: Lead, other: Lead, counts: Counts, weights: str) -> Found | None:
-    """Give how two sides match, or None if they do not; `counts` are those of `one`, the weights JSON as in Rules."""
-    if keys := sorted(set(one.customer_keys) & set(other.customer_keys)):
-        words = dict.fromkeys(_EXACT[key.partition(":")[0]] for key in keys)
-        return Found(HARD, Decimal(1), keys, ", ".join(words))
-    if set(one.people) & set(other.people):
-        return Found(PROBABLE, Decimal(1), ["person"], "same individual")
-    if one.identity is None or other.identity is None:
-        return None
-    found = _alike(one.identity, other.identity, counts, weights)
-    if found and found.strength == PROBABLE and _told_apart(one, other):
-        return replace(found, strength=POSSIBLE)
-    return found
-
-
-@lru_cache(maxsize=8192)  # a lead changes hands more often than its customer changes
-def _alike(one: str, other: str, counts: Counts, weights: str) -> Found | None:
-    """Compare two packed identities."""
-    found = compare(_identity(one), _identity(other), _holders(counts), _read_weights(weights), explained=False)
-    if found.strength is Strength.NONE:
-        return None
-    return Found(found.strength.value, Decimal(round(found.score * 1000)) / 1000, list(found.keys), in_words(found))
-
-
-_EXACT: Final = {"tax": "same tax id", "id": "same customer id"}
-
-
-def _weights(book: Book) -> str:
-    """Give the weights that hold now."""
-    rows = book.get(STREAM)
-    return rows["rules"][0].weights if rows and rows["rules"] else ""
-
-
-@lru_cache(maxsize=16)
-def _read_weights(text: str) -> Weights:
-    return Weights.model_validate_json(text) if text else default()
-
-
-def _told_apart(one: Lead, other: Lead) -> bool:
-    """Tell whether the vendor itself has two customers of them: each has an id of its own with it."""
-    return all(any(key.startswith("id:") for key in it.customer_keys) for it in (one, other))
-
-
-class Holders:
-    """How common words and values are: words in general, values among what stands in the book now.
-
-    Only of values that are keys of one side the book knows all who have them; nothing else is asked for.
-    """
-
-    def __init__(self, counts: Counts) -> None:
-        self._counts = dict(counts)
-
-    def share(self, token: str) -> float:
-        """Give the share of all names that have the word: in general, or here if it is more common here."""
-        here = self._counts.get("word:" + token)
-        return _share(token) if here is None else max(_share(token), here / _AT_LEAST)
-
-    def holders(self, kind: Kind | Literal["word"], value: str) -> int:
-        """Give how many have the value: of a crowd, that it is one."""
-        return self._counts.get(f"{kind}:{value}", 0)
-
-
-_holders: Final = lru_cache(maxsize=64)(Holders)  # one side is compared with several
-
-
-def counts_of(book: Book, row: Lead) -> Counts:
-    """Count who has the words and values of one side now, a crowd as one more than a crowd."""
-    told = _telling(row.identity) if row.identity else {}
-    asked = ((key, text) for key in row.keys if (text := told.get(key)))
-    return tuple((text, crowd(key) + 1 if crowded(book, key) else book.count(key)) for key, text in asked)
-
-
-@lru_cache(maxsize=4096)
-def _telling(identity: str) -> Mapping[int, str]:
-    """Give all that Holders is asked about of a packed identity, by the digests."""
-    given = _identity(identity)
-    words = (f"word:{token}" for name in given.names for token in name.tokens)
-    return {key_of(text): text for text in (*words, *(f"{kind}:{value}" for kind, value in values_of(given)))}
-
-
-_share: Final = lru_cache(maxsize=1 << 16)(General().share)
-_AT_LEAST: Final = 100_000  # names that there are taken to be: a few that share a word do not make it common
-
-
-def _first(one: Lead, other: Lead) -> UUID:
-    return min((one.place, one.lead_id), (other.place, other.lead_id))[1]
 
 
 def react(book: Book, before: Rows, parsed: Parsed) -> Sequence[Envelope]:
@@ -528,7 +167,7 @@ def react(book: Book, before: Rows, parsed: Parsed) -> Sequence[Envelope]:
     if not asks and was is not None and _compared_as(was) == _compared_as(row):
         return ()
     again = _compare(book, row, parsed) | ({row.lead_id} if asks else set())
-    if _ended(row) and row.linked and (opened := book.get(row.linked)):
+    if ended(row) and row.linked and (opened := book.get(row.linked)):
         again |= _compare(book, opened["lead"][0], parsed)  # nothing tells of it any more but itself
     return _screenings(book, again, recorded)
 
@@ -549,7 +188,7 @@ def _forget(book: Book, parsed: Parsed) -> set[UUID]:
         people, keys = [it for it in row.people if it != person], [key for key in row.keys if key != gone]
         after = replace(row, people=people, keys=keys)
         book[one] = {**rows, "lead": (after,)}
-        if not _ended(after):
+        if not ended(after):
             again |= _compare(book, after, parsed)
     return again
 
@@ -560,7 +199,7 @@ def _name_accounts(book: Book, event: PolicyLoaded, parsed: Parsed) -> set[UUID]
     again: set[UUID] = set()
     for one in sorted({*named, *book.find(ACCOUNT)}):
         rows = book.get(one)
-        row = rows["lead"][0] if rows else _blank(parsed.recorded, ACCOUNT, "", None)
+        row = rows["lead"][0] if rows else blank(parsed.recorded, ACCOUNT, "", None)
         after = _account(row, one, named.get(one))
         if rows is None or _compared_as(row) != _compared_as(after):
             book[one] = {**(rows or MODEL.empty()), "lead": (after,)}
@@ -577,7 +216,7 @@ def _account(row: Lead, subject: UUID, account: NamedAccount | None) -> Lead:
         return replace(row, status="dropped")
     lines = list(account.product_lines)
     row = replace(row, lead_id=subject, status="named", version=0, place=0, product_lines=lines)
-    return _about(row, account.customer, account.customer_keys)
+    return about(row, account.customer, account.customer_keys)
 
 
 # What a lead is screened after; a transfer because the new partner may have a rival in the old one's place.
@@ -592,7 +231,7 @@ _SCREENED: Final = (
 
 
 def _compared_as(row: Lead) -> tuple[object, ...]:
-    return row.partner_id, _ended(row), row.keys, row.product_lines, row.identity
+    return row.partner_id, ended(row), row.keys, row.product_lines, row.identity
 
 
 def _compare(book: Book, row: Lead, parsed: Parsed) -> set[UUID]:
@@ -603,13 +242,13 @@ def _compare(book: Book, row: Lead, parsed: Parsed) -> set[UUID]:
     recorded, event = parsed.recorded, parsed.event
     again: set[UUID] = set()
     standing = {_other(one, row.lead_id): one for one in _standing(book, row.lead_id)}
-    found = {} if _ended(row) else _matches(book, row, standing)
+    found = {} if ended(row) else _matches(book, row, standing)
     changed = isinstance(event, lead.Details) and not IDENTITY.isdisjoint(getattr(event, "changed", IDENTITY))
     for other_id, one in standing.items():
         match = found.get(other_id)
         if match is None:
             _put(book, _over(one, row, recorded, event))
-            if not (_ended(row) or _ended(book[other_id]["lead"][0])):
+            if not (ended(row) or ended(book[other_id]["lead"][0])):
                 again.add(_other(one, one.first_lead_id))
         else:
             first = _first(row, book[other_id]["lead"][0])
@@ -637,16 +276,16 @@ def index(rows: Rows, asked: frozenset[int] | None = None) -> list[Hashable]:
     """Give the keys under which it is found, of those that are asked for, and those with which it is in conflict."""
     found: list[Hashable] = [one for row in rows["conflict"] if row.ended_position is None for one in row.ids]
     for row in rows["lead"]:
-        keys = _found_under(row)
+        keys = found_under(row)
         found += keys if asked is None else asked.intersection(keys)
-        if row.kind == ACCOUNT and not _ended(row):
+        if row.kind == ACCOUNT and not ended(row):
             found.append(ACCOUNT)
     return found
 
 
 def wanted(book: Book, command: Envelope) -> bool:
     """Tell whether a lead is still to be screened: not once it has ended."""
-    return not _ended(book[command.subject]["lead"][0])
+    return not ended(book[command.subject]["lead"][0])
 
 
 def _other(one: Conflict, lead_id: UUID) -> UUID:
@@ -686,8 +325,8 @@ def _renewed(one: Conflict, match: Found, first: UUID, row: Lead, *, changed: bo
 
 
 def _over(one: Conflict, row: Lead, recorded: Recorded, event: Event) -> Conflict:
-    because = row.status if _ended(row) else "transferred" if isinstance(event, lead.Transferred) else "changed"
-    if _ended(row) and isinstance(event, lead.ProtectionEnded):
+    because = row.status if ended(row) else "transferred" if isinstance(event, lead.Transferred) else "changed"
+    if ended(row) and isinstance(event, lead.ProtectionEnded):
         because = event.outcome
     if isinstance(event, Forgotten):
         because = "forgotten"
@@ -738,11 +377,6 @@ def _told(row: Lead, other: Lead, one: Conflict) -> Mapping[str, Any]:
         "sentence": sentence(one.reasons, other, other.came_at - row.came_at, other_first=other_first)[:255],
         "other_first": other_first,
     }
-
-
-def kind_of(row: Lead) -> str:
-    """Name what a side is, as `screen` does: an opportunity that was won is a customer."""
-    return "customer" if row.status == "won" else row.kind
 
 
 _NAMES: Final = {
@@ -853,7 +487,7 @@ def _likely(under: _Under, told: _Told) -> Iterable[UUID]:
         standing = under.standing.get(key, ())
         if key not in exact and len(standing) > crowd(key):
             continue
-        weight = _SURE if key in exact else _worth(key, len(standing) or 1)
+        weight = SURE if key in exact else worth(key, len(standing) or 1)
         for one in standing:
             shared[one] = shared.get(one, 0) + weight
     return nlargest(_LIKELY, shared, key=shared.__getitem__) if len(shared) > _LIKELY else shared
@@ -869,7 +503,7 @@ def spelled_alike(
     product_lines: Iterable[str],
 ) -> Mapping[str, Sequence[Lead]]:
     """Give, by strength, the live leads about a customer that is spelled like this one."""
-    asked = replace(_about(_ASKED, customer, ()), product_lines=list(product_lines))
+    asked = replace(about(_ASKED, customer, ()), product_lines=list(product_lines))
     book = around(cursor, schema, asked)
     found: dict[str, list[Lead]] = {}
     for one, alike in _matches(book, asked, ()).items():
@@ -944,7 +578,7 @@ def _told_of(event: Event) -> _Told:
 
 
 def _keys_told(customer: Customer | None, customer_keys: Iterable[str]) -> _Told:
-    known = _known(customer, tuple(customer_keys))
+    known = known_of(customer, tuple(customer_keys))
     return exact_keys(customer_keys, known.people), known.keys
 
 
@@ -956,7 +590,7 @@ MODEL = OrderedModel(
     aggregates=("partner", "lead", "opportunity", "policy", "person"),
     tables=(
         _LEADS,
-        Table(LeadKey, ("key", "lead_id"), derived=postings, derives_same=_same_postings),
+        Table(LeadKey, ("key", "lead_id"), derived=postings, derives_same=same_postings),
         Table(Conflict, ("low_lead_id", "high_lead_id", "round")),
         _RULES,
         partners.TABLE,
