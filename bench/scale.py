@@ -92,9 +92,7 @@ def load_part(dsn: str, schema: str, start: int, stop: int) -> int:
         copier = Copier(cursor, conflicts.MODEL, schema)
         for number, subject, customer in leads(start, stop):
             event = registered(number, customer)
-            copier.add(
-                subject, sides.fold(conflicts.MODEL.empty(), recorded(number - BEFORE, subject, event), event)
-            )
+            copier.add(subject, sides.fold(conflicts.MODEL.empty(), recorded(number - BEFORE, subject, event), event))
         copier.flush()
     return stop - start
 
