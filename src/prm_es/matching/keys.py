@@ -50,11 +50,9 @@ def _names(identity: Identity) -> Iterator[str]:
         chosen = _chosen(name)
         rare = [word for word in chosen if _GENERAL.share(word) < COMMON]
         yield from (f"word:{word}" for word in rare)
-        pairs = [pair for pair in combinations(sorted(chosen), 2) if not rare or rare[0] in pair]
-        yield from (f"pair:{' '.join(pair)}" for pair in pairs)
+        yield from _together(sorted(chosen), rare[:1], identity.city)
         if identity.city and not rare:
-            parts = (" ".join(part) for part in (*pairs, *combinations(sorted(chosen), 3)))
-            yield from (f"here:{part} {identity.city}" for part in (name.sorted, *parts))
+            yield f"here:{name.sorted} {identity.city}"
         yield from _heard(rare, identity.city)
         yield from (f"near:{left}" for left in _mistyped(rare[:1], identity.city))
 
@@ -62,6 +60,18 @@ def _names(identity: Identity) -> Iterator[str]:
 def _chosen(name: Name) -> list[str]:
     """Give the words that are keys, the rarest first; of equally rare ones the longest."""
     return sorted(set(name.tokens), key=lambda word: (_GENERAL.share(word), -len(word), word))[:MOST_WORDS]
+
+
+def _together(chosen: Sequence[str], rarest: Sequence[str], city: str | None) -> Iterator[str]:
+    """Give the pairs of words: with the rarest one anywhere, common ones in their city if that is known."""
+    for pair in combinations(chosen, 2):
+        common = not rarest or rarest[0] not in pair
+        if not (common and city):
+            yield f"pair:{' '.join(pair)}"
+        else:
+            yield f"here:{' '.join(pair)} {city}"
+    if city and not rarest:
+        yield from (f"here:{' '.join(three)} {city}" for three in combinations(chosen, 3))
 
 
 def _heard(rare: Iterable[str], city: str | None) -> Iterator[str]:

@@ -473,7 +473,10 @@ def _under(cursor: Any, schema: str, told: Iterable[_Told], leaving: Mapping[int
     if not asked:
         return _Under()
     query = sql.SQL(_UNDER).format(lead_key=sql.Identifier(schema, "lead_key"))
-    cursor.execute(query, {"keys": list(asked), "most": list(asked.values())})
+    keys = sorted(asked)  # the index is gone through once
+    most = ("NULL" if asked[key] is None else str(asked[key]) for key in keys)
+    # Once as text: adapting each for each is what costs.
+    cursor.execute(query, {"keys": f"{{{','.join(map(str, keys))}}}", "most": f"{{{','.join(most)}}}"})
     standing = dict(cursor)
     crowded = frozenset(key for key, ids in standing.items() if ids is None)
     return _Under(frozenset(asked), {key: ids for key, ids in standing.items() if ids}, crowded)
