@@ -116,7 +116,8 @@ def _strength(
 def _same_rare_name(one: Identity, other: Identity, found: Evidence, facts: Frequencies) -> bool:
     """Tell an identical rare name: enough for review whatever else differs. One that many have is not rare."""
     names = found.names
-    return names is not None and names.same and names.both >= _RARE and not _common_name(one, other, facts)
+    rare = names is not None and names.same and names.both >= _RARE and names.rarest >= _TELLING
+    return rare and not _common_name(one, other, facts)
 
 
 def _common_words(names: Names) -> bool:
@@ -135,7 +136,7 @@ def _common_name(one: Identity, other: Identity, facts: Frequencies) -> bool:
 
 _RARE: Final = 11.0
 _NAMESAKES: Final = 10
-_PARTED: Final = 0.3  # of each name the other lacks so much: two shops of one trade in a town
+_PARTED: Final = 0.15  # of each name the other lacks so much: two shops of one trade in a town
 
 
 def _related(found: Evidence) -> bool:

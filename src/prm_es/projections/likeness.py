@@ -19,7 +19,7 @@ from prm_es.projections.sides import Lead, ended, exact_keys, unpacked
 
 CROWD: Final = 40  # more than so many under one key, and it tells nobody apart
 VAGUE_CROWD: Final = 8  # and under one that many share by chance
-LOOKED_AT: Final = 8  # of those that share keys, the ones that share the most and the rarest
+LOOKED_AT: Final = 5  # of those that share keys, the ones that share the most and the rarest
 HARD, PROBABLE, POSSIBLE, RELATED = "hard", "probable", "possible", "related"
 
 Counts = tuple[tuple[str, int], ...]  # words and values, as keys are written, and how many have each
