@@ -21,6 +21,12 @@ def pack(identity: Identity) -> str:
     ).decode()
 
 
+def city_in(packed: str) -> str | None:
+    """Read the city alone of what `pack` wrote."""
+    city: str | None = orjson.loads(packed)[3]
+    return city
+
+
 def unpack(packed: str) -> Identity:
     """Read what `pack` wrote."""
     keys, names, country, city, address, postcode, phones, emails, domains = orjson.loads(packed)

@@ -11,10 +11,12 @@ from functools import cached_property
 from importlib.resources import files
 from operator import attrgetter
 from typing import Any, Final
+from uuid import UUID
 
 from prm_es.aggregates.base import Event
 from prm_es.messages import Recorded
 
+_TYPES: Final[Mapping[Any, str]] = {int: "bigint", UUID: "uuid"}
 Row = Any  # a frozen dataclass whose fields are the table's columns, in order
 Rows = Mapping[str, tuple[Row, ...]]  # one aggregate's rows by table, each in the order of its key
 Fold = Callable[[Rows, Recorded, Event], Rows]
@@ -32,8 +34,8 @@ class Table:
     """A table of a read model. `sealed` columns may hold tokens; their values in clear go to the personal table.
 
     With `derived` its rows are not folded but follow from the aggregate's other rows, and are written without being
-    read: they are there to search by. It gives them as values in the order of the columns, all of which are the key.
-    `derives_same` tells, if that is cheaper, that two states derive the same rows.
+    read: they are there to search by. It gives them as values in the order of the columns, numbers and ids that are all
+    the key. `derives_same` tells, if that is cheaper, that two states derive the same rows.
 
     `seen` says which rows a partner's people see: those of its own organisations where there is a column partner_id,
     none where there is not and nothing is said.
@@ -56,6 +58,11 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """The columns in order."""
         return tuple(field.name for field in fields(self.row))
+
+    @cached_property
+    def types(self) -> tuple[str, ...]:
+        """The types of a derived table's columns, as PostgreSQL names them."""
+        return tuple(_TYPES[field.type] for field in fields(self.row))
 
     @property
     def seen_by_partners(self) -> str:

@@ -12,6 +12,7 @@ from prm_es.matching.compare import Strength, compare
 from prm_es.matching.evidence import same_city
 from prm_es.matching.frequencies import General, Kind, values_of
 from prm_es.matching.keys import is_vague, key_of
+from prm_es.matching.packed import city_in
 from prm_es.matching.sentence import sentence as in_words
 from prm_es.matching.weights import Weights, default
 from prm_es.projections.ordered import Book, Page
@@ -70,8 +71,11 @@ def candidates(book: Book, row: Lead) -> list[Lead]:
     return found
 
 
+_city: Final = lru_cache(maxsize=1 << 14)(city_in)
+
+
 def _elsewhere(one: Lead, other: Lead) -> bool:
-    here, there = (unpacked(it.identity).city if it.identity else None for it in (one, other))
+    here, there = (_city(it.identity) if it.identity else None for it in (one, other))
     return here is not None and there is not None and not same_city(here, there)
 
 

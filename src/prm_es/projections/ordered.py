@@ -450,7 +450,7 @@ class _Kept:
                 del held[one]
 
 
-_KEPT: Final = 20_000  # aggregates, of a few kilobytes each
+_KEPT: Final = 10_000  # aggregates, of a few kilobytes each
 
 _PAST: Final = timedelta(hours=1)
 
