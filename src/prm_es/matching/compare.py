@@ -105,7 +105,7 @@ def _strength(
     apart = (
         values.get("numbers_differ")
         or values.get("name_other")
-        or (found.names and (found.names.parted >= _PARTED or _common_words(found.names)))
+        or (found.names and (_parted(found.names) or _common_words(found.names)))
         or (values.get("city_differs") and _common_name(one, other, facts))
     )
     if (score >= weights.possible and not apart) or _same_rare_name(one, other, found, facts):
@@ -116,13 +116,26 @@ def _strength(
 def _same_rare_name(one: Identity, other: Identity, found: Evidence, facts: Frequencies) -> bool:
     """Tell an identical rare name: enough for review whatever else differs. One that many have is not rare."""
     names = found.names
-    rare = names is not None and names.same and names.both >= _RARE and names.rarest >= _TELLING
+    rare = names is not None and names.same and names.both >= _RARE and _tells(names)
     return rare and not _common_name(one, other, facts)
+
+
+def _tells(names: Names) -> bool:
+    """Tell whether a rare word is among what two names have in common, to the letter or but for a slip."""
+    return max(names.rarest, names.both - names.held) >= _TELLING
+
+
+def _parted(names: Names) -> bool:
+    """Tell two shops of one trade in a town: each name lacks so much of the other.
+
+    Less is enough where no rare word is the same to the letter: then those that are only alike are two names.
+    """
+    return names.parted >= (_PARTED if names.rarest >= _TELLING else _PARTED_ALIKE)
 
 
 def _common_words(names: Names) -> bool:
     """Tell whether all that two names have in common are common words, while one has a rare one of its own."""
-    return names.rarest < _TELLING <= max(names.lost_one, names.lost_other)
+    return not _tells(names) and max(names.lost_one, names.lost_other) >= _TELLING
 
 
 _TELLING: Final = -log(COMMON)
@@ -136,7 +149,8 @@ def _common_name(one: Identity, other: Identity, facts: Frequencies) -> bool:
 
 _RARE: Final = 11.0
 _NAMESAKES: Final = 10
-_PARTED: Final = 0.15  # of each name the other lacks so much: two shops of one trade in a town
+_PARTED: Final = 0.3
+_PARTED_ALIKE: Final = 0.15
 
 
 def _related(found: Evidence) -> bool:

@@ -23,7 +23,7 @@ from prm_es.matching.words import words
 class Names:
     """How two names compare; weights in nats of rarity.
 
-    `held` is that of all words that both have to the letter, `rarest` that of the rarest word that both have.
+    `held` is that of all words that both have to the letter, `rarest` that of the rarest of them.
     """
 
     both: float
@@ -169,7 +169,6 @@ def _compare_names(one: Name, other: Name, ones: Mapping[str, float], others: Ma
     rest_other = 0.0
     if lost and lost_other:
         both, rest, rest_other = _match_alike(one, other, lost, lost_other, both)
-        rarest = max(rarest, both - held)
     left = sum(lost.values()) + rest
     left_other = sum(lost_other.values()) + rest_other
     compact, compact_other = one.compact, other.compact

@@ -39,7 +39,7 @@ from prm_es.projections import rows as tables
 from prm_es.projections.base import Rows, Table
 from prm_es.projections.likeness import (
     HARD,
-    LOOKED_AT,
+    IN_DOUBT,
     POSSIBLE,
     PROBABLE,
     RELATED,
@@ -496,7 +496,7 @@ def _likely(under: _Under, told: _Told) -> Iterable[UUID]:
     return nlargest(_LIKELY, shared, key=shared.__getitem__) if len(shared) > _LIKELY else shared
 
 
-_LIKELY: Final = LOOKED_AT + 4  # some are in the same hands, or have no product line in common
+_LIKELY: Final = IN_DOUBT + 4  # some are in the same hands, or have no product line in common
 
 
 def spelled_alike(

@@ -1,6 +1,7 @@
 """What is compared with a side, and how like two are: by the keys that a book of rows says they share."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -20,7 +21,8 @@ from prm_es.projections.sides import Lead, ended, exact_keys, unpacked
 
 CROWD: Final = 40  # more than so many under one key, and it tells nobody apart
 VAGUE_CROWD: Final = 8  # and under one that many share by chance
-LOOKED_AT: Final = 5  # of those that share keys, the ones that share the most and the rarest
+LOOKED_AT: Final = 10  # of those that share keys, the ones that share the most and the rarest
+IN_DOUBT: Final = 4  # after so many none that shares but one key that tells anybody apart
 HARD, PROBABLE, POSSIBLE, RELATED = "hard", "probable", "possible", "related"
 
 Counts = tuple[tuple[str, int], ...]  # words and values, as keys are written, and how many have each
@@ -41,34 +43,42 @@ def candidates(book: Book, row: Lead) -> list[Lead]:
 
     Of those in another city none that shares nothing but a few letters, a sound or two common words.
     """
-    exact = set(exact_keys(row.customer_keys, row.people))
-    shared: dict[Page, int] = {}
-    telling: set[Page] = set()
-    for key in row.keys:
-        under = book.under(key)
-        if key in exact:
-            weight = SURE
-        elif not under or crowded(book, key):
-            continue
-        else:
-            weight = worth(key, len(under))
-        if not is_vague(key):
-            telling |= under
-        for page in under:
-            shared[page] = shared.get(page, 0) + weight
+    shared, telling, twice = _sharing(book, row)
     ranked = sorted(shared.items(), key=lambda one: (-one[1], one[0].one.int))
     found: list[Lead] = []
     looked_at = 0
     for place, (page, weight) in enumerate(ranked):
+        most = LOOKED_AT if page in twice else IN_DOUBT
         if weight < _LEAST or (weight < SURE and looked_at >= LOOKED_AT):
             break
-        rows = page.rows or book.rows_of(page, (one for one, _weight in ranked[place : place + LOOKED_AT]))
+        if weight < SURE and looked_at >= most:
+            continue
+        rows = page.rows or book.rows_of(page, (one for one, _weight in ranked[place : place + IN_DOUBT]))
         other: Lead = rows["lead"][0]
         if comparable(row, other):
             looked_at += 1
             if page in telling or not _elsewhere(row, other):
                 found.append(other)
     return found
+
+
+def _sharing(book: Book, row: Lead) -> tuple[Mapping[Page, int], AbstractSet[Page], AbstractSet[Page]]:
+    """Give what it says that each shares keys with a side; who shares a telling key, and who more than one."""
+    exact = set(exact_keys(row.customer_keys, row.people))
+    shared: dict[Page, int] = {}
+    telling: set[Page] = set()
+    twice: set[Page] = set()
+    for key in row.keys:
+        under = book.under(key)
+        if key not in exact and (not under or crowded(book, key)):
+            continue
+        weight = SURE if key in exact else worth(key, len(under))
+        if not is_vague(key):
+            twice |= telling & under
+            telling |= under
+        for page in under:
+            shared[page] = shared.get(page, 0) + weight
+    return shared, telling, twice
 
 
 _city: Final = lru_cache(maxsize=1 << 14)(city_in)
