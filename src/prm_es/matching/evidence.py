@@ -71,7 +71,6 @@ class Evidence:
     agree: Sequence[tuple[str, str, float]]
 
 
-_letters_alike, _edits, _jaro_winkler = OSA.normalized_similarity, OSA.distance, JaroWinkler.similarity
 _NOTHING: Final = 0.6
 _FULL: Final = 20.0
 
@@ -146,7 +145,7 @@ def _best_names(one: Identity, other: Identity, facts: Frequencies) -> Names | N
         for a, weights in ((name, _weights(name, facts, places)) for name in one.names)
         for b, others_weights in others
     ]
-    return max(compared, key=_likeness) if len(compared) > 1 else compared[0] if compared else None
+    return max(compared, key=_likeness, default=None)
 
 
 def _likeness(names: Names) -> tuple[float, float]:
@@ -180,7 +179,7 @@ def _compare_names(one: Name, other: Name, ones: Mapping[str, float], others: Ma
         other=both + left_other,
         lost_one=left,
         lost_other=left_other,
-        letters=_letters_alike(compact, compact_other),
+        letters=OSA.normalized_similarity(compact, compact_other),
         head=bool(one.tokens and other.tokens) and _alike(one.tokens[0], other.tokens[0]) >= _ALIKE,
         short_form=_initials(one, other) or _initials(other, one),
         numbers=_numbers(one, other),
@@ -229,14 +228,14 @@ def _alike(one: str, other: str) -> float:
         return 0.0
     if short[0] == long[0] and short[-1] == long[-1] and len(long) > len(short) + 2 and _within(short, long):
         return 0.75
-    edits = _edits(one, other, score_cutoff=3)
+    edits = OSA.distance(one, other, score_cutoff=3)
     allowed = 1 if len(short) < 6 else 2 if len(short) < 10 else 3  # noqa: PLR2004
     if edits > allowed:
         return 0.0
     likeness = 1 - edits / len(long) - (0.0 if short[0] == long[0] else 0.05)
     if sound(one) == sound(other):
         likeness = max(likeness, 0.93)
-    return max(likeness, _jaro_winkler(one, other) - 0.05)
+    return max(likeness, JaroWinkler.similarity(one, other) - 0.05)
 
 
 def _within(short: str, long: str) -> bool:
@@ -285,15 +284,12 @@ def _agreeing(one: Identity, other: Identity, facts: Frequencies) -> list[tuple[
     def add(kind: str, value: str, worth: float, holders: int) -> None:
         found.append((kind, value, worth / (1 + log(max(holders, 2) / 2))))
 
-    if one.phones and other.phones:
-        for phone in sorted(_same_phones(one, other)):
-            add("phone", phone, 0.9, facts.holders("phone", phone))
-    if one.emails and other.emails:
-        for email in sorted(one.emails & other.emails):
-            add("email", email, 1.0, facts.holders("email", email))
-    if one.domains and other.domains:
-        for domain in sorted(one.domains & other.domains):
-            add("domain", domain, 1.0, facts.holders("domain", domain))
+    for phone in sorted(_same_phones(one, other)):
+        add("phone", phone, 0.9, facts.holders("phone", phone))
+    for email in sorted(one.emails & other.emails):
+        add("email", email, 1.0, facts.holders("email", email))
+    for domain in sorted(one.domains & other.domains):
+        add("domain", domain, 1.0, facts.holders("domain", domain))
     if value := _same_address(one, other):
         add("address", value, 0.8, facts.holders("address", value))
     return found
@@ -348,15 +344,15 @@ def _place_like(one: Identity, other: Identity) -> float:
     a, b = one.address, other.address
     if a and b:
         if a.street and b.street:
-            likeness += [_letters_alike(" ".join(a.street), " ".join(b.street))] * 2
+            likeness += [OSA.normalized_similarity(" ".join(a.street), " ".join(b.street))] * 2
         if a.number and b.number:
-            likeness.append(float(a.number == b.number) or 0.5 * _letters_alike(a.number, b.number))
+            likeness.append(float(a.number == b.number) or 0.5 * OSA.normalized_similarity(a.number, b.number))
     if one.postcode and other.postcode:
-        likeness += [max(0.0, 1 - _edits(one.postcode, other.postcode) / 3)] * 2
+        likeness += [max(0.0, 1 - OSA.distance(one.postcode, other.postcode) / 3)] * 2
     if not likeness:
         return 0.0
     if one.city and other.city:
-        likeness.append(_letters_alike(one.city, other.city))
+        likeness.append(OSA.normalized_similarity(one.city, other.city))
     return max(0.0, (sum(likeness) / len(likeness) - _CHANCE) / (1 - _CHANCE))
 
 
@@ -365,7 +361,7 @@ _CHANCE: Final = 0.4  # two addresses that have nothing to do with each other ar
 
 def same_city(one: str, other: str) -> bool:
     """Tell whether two folded names of cities are one's."""
-    return one == other or _jaro_winkler(one, other) > 0.93  # noqa: PLR2004
+    return one == other or JaroWinkler.similarity(one, other) > 0.93  # noqa: PLR2004
 
 
 def _own(domain: str, one: Identity, other: Identity) -> bool:

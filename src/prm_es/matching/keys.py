@@ -50,9 +50,7 @@ def _names(identity: Identity) -> Iterator[str]:
         chosen = _chosen(name)
         rare = [word for word in chosen if _GENERAL.share(word) < COMMON]
         yield from (f"word:{word}" for word in rare)
-        yield from _together(sorted(chosen), rare[:1], identity.city)
-        if identity.city and not rare:
-            yield f"here:{name.sorted} {identity.city}"
+        yield from _together(name, sorted(chosen), rare[:1], identity.city)
         yield from _heard(rare, identity.city)
         yield from (f"near:{left}" for left in _mistyped(rare[:1], identity.city))
 
@@ -62,8 +60,8 @@ def _chosen(name: Name) -> list[str]:
     return sorted(set(name.tokens), key=lambda word: (_GENERAL.share(word), -len(word), word))[:MOST_WORDS]
 
 
-def _together(chosen: Sequence[str], rarest: Sequence[str], city: str | None) -> Iterator[str]:
-    """Give the pairs of words: with the rarest one anywhere, common ones in their city if that is known."""
+def _together(name: Name, chosen: Sequence[str], rarest: Sequence[str], city: str | None) -> Iterator[str]:
+    """Give the pairs of words: with the rarest one anywhere, common ones, as all of them, in their city if known."""
     for pair in combinations(chosen, 2):
         common = not rarest or rarest[0] not in pair
         if not (common and city):
@@ -72,6 +70,7 @@ def _together(chosen: Sequence[str], rarest: Sequence[str], city: str | None) ->
             yield f"here:{' '.join(pair)} {city}"
     if city and not rarest:
         yield from (f"here:{' '.join(three)} {city}" for three in combinations(chosen, 3))
+        yield f"here:{name.sorted} {city}"
 
 
 def _heard(rare: Iterable[str], city: str | None) -> Iterator[str]:

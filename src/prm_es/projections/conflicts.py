@@ -43,15 +43,14 @@ from prm_es.projections.likeness import (
     POSSIBLE,
     PROBABLE,
     RELATED,
-    SURE,
     Found,
     candidates,
     comparable,
     counts_of,
     crowd,
     match,
+    sharing,
     weights_in,
-    worth,
 )
 from prm_es.projections.ordered import Around, Book, OrderedModel, Parsed, ask
 from prm_es.projections.sides import (
@@ -474,9 +473,7 @@ def _under(cursor: Any, schema: str, told: Iterable[_Told], leaving: Mapping[int
         return _Under()
     query = sql.SQL(_UNDER).format(lead_key=sql.Identifier(schema, "lead_key"))
     keys = sorted(asked)  # the index is gone through once
-    most = ("NULL" if asked[key] is None else str(asked[key]) for key in keys)
-    # Once as text: adapting each for each is what costs.
-    cursor.execute(query, {"keys": f"{{{','.join(map(str, keys))}}}", "most": f"{{{','.join(most)}}}"})
+    cursor.execute(query, {"keys": tables.array(keys), "most": tables.array(asked[key] for key in keys)})
     standing = dict(cursor)
     crowded = frozenset(key for key, ids in standing.items() if ids is None)
     return _Under(frozenset(asked), {key: ids for key, ids in standing.items() if ids}, crowded)
@@ -486,11 +483,7 @@ def _likely(under: _Under, told: _Told) -> Iterable[UUID]:
     """Give those that `candidates` is likely to look at, by what stands under the keys before the batch."""
     exact, keys = told
     shared: dict[UUID, int] = {}
-    for key in keys:
-        standing = under.standing.get(key, ())
-        if key not in exact and len(standing) > crowd(key):
-            continue
-        weight = SURE if key in exact else worth(key, len(standing) or 1)
+    for _key, weight, standing in sharing(keys, exact, lambda key: under.standing.get(key, ())):
         for one in standing:
             shared[one] = shared.get(one, 0) + weight
     return nlargest(_LIKELY, shared, key=shared.__getitem__) if len(shared) > _LIKELY else shared
@@ -540,13 +533,6 @@ _ASKED: Final = Lead(
     version=0,
     place=0,
     came_at=datetime.max.replace(tzinfo=UTC),
-    protected_until=None,
-    customer=None,
-    customer_keys=[],
-    product_lines=[],
-    people=[],
-    identity=None,
-    keys=[],
 )
 
 

@@ -1,11 +1,11 @@
 """What is compared with a side, and how like two are: by the keys that a book of rows says they share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from prm_es.aggregates.policy import STREAM
 from prm_es.frozen import replace
@@ -25,6 +25,7 @@ LOOKED_AT: Final = 10  # of those that share keys, the ones that share the most 
 IN_DOUBT: Final = 4  # after so many none that shares but one key that tells anybody apart
 HARD, PROBABLE, POSSIBLE, RELATED = "hard", "probable", "possible", "related"
 
+_T = TypeVar("_T")
 Counts = tuple[tuple[str, int], ...]  # words and values, as keys are written, and how many have each
 
 
@@ -43,15 +44,14 @@ def candidates(book: Book, row: Lead) -> list[Lead]:
 
     Of those in another city none that shares nothing but a few letters, a sound or two common words.
     """
-    shared, telling, twice = _sharing(book, row)
+    shared, telling, twice = _shared(book, row)
     ranked = sorted(shared.items(), key=lambda one: (-one[1], one[0].one.int))
     found: list[Lead] = []
     looked_at = 0
     for place, (page, weight) in enumerate(ranked):
-        most = LOOKED_AT if page in twice else IN_DOUBT
-        if weight < _LEAST or (weight < SURE and looked_at >= LOOKED_AT):
+        if weight < _LEAST:
             break
-        if weight < SURE and looked_at >= most:
+        if weight < _SURE and looked_at >= (LOOKED_AT if page in twice else IN_DOUBT):
             continue
         rows = page.rows or book.rows_of(page, (one for one, _weight in ranked[place : place + IN_DOUBT]))
         other: Lead = rows["lead"][0]
@@ -62,23 +62,31 @@ def candidates(book: Book, row: Lead) -> list[Lead]:
     return found
 
 
-def _sharing(book: Book, row: Lead) -> tuple[Mapping[Page, int], AbstractSet[Page], AbstractSet[Page]]:
+def _shared(book: Book, row: Lead) -> tuple[Mapping[Page, int], AbstractSet[Page], AbstractSet[Page]]:
     """Give what it says that each shares keys with a side; who shares a telling key, and who more than one."""
-    exact = set(exact_keys(row.customer_keys, row.people))
+    exact = exact_keys(row.customer_keys, row.people)
     shared: dict[Page, int] = {}
     telling: set[Page] = set()
     twice: set[Page] = set()
-    for key in row.keys:
-        under = book.under(key)
-        if key not in exact and (not under or crowded(book, key)):
-            continue
-        weight = SURE if key in exact else worth(key, len(under))
+    for key, weight, pages in sharing(row.keys, exact, lambda key: () if key in book.crowded else book.under(key)):
         if not is_vague(key):
-            twice |= telling & under
-            telling |= under
-        for page in under:
+            twice |= telling.intersection(pages)
+            telling.update(pages)
+        for page in pages:
             shared[page] = shared.get(page, 0) + weight
     return shared, telling, twice
+
+
+def sharing(
+    keys: Iterable[int], exact: Collection[int], under: Callable[[int], Collection[_T]]
+) -> Iterator[tuple[int, int, Collection[_T]]]:
+    """Give each key under which somebody stands but no crowd, what it says to share it, and those who do."""
+    for key in keys:
+        ones = under(key)
+        if key in exact:
+            yield key, _SURE, ones
+        elif ones and len(ones) <= crowd(key):
+            yield key, (_VAGUE if is_vague(key) else _TELLING) // len(ones), ones
 
 
 _city: Final = lru_cache(maxsize=1 << 14)(city_in)
@@ -90,13 +98,8 @@ def _elsewhere(one: Lead, other: Lead) -> bool:
 
 
 # What one key weighs that nobody else has: an exact one more than all others together.
-SURE, _TELLING, _VAGUE = 1_000_000_000, 1_000_000, 200_000
+_SURE, _TELLING, _VAGUE = 1_000_000_000, 1_000_000, 200_000
 _LEAST: Final = _VAGUE // 8  # one vague key that more than eight have is no reason to look
-
-
-def worth(key: int, number: int) -> int:
-    """Give what it says to share a key that so many have."""
-    return (_VAGUE if is_vague(key) else _TELLING) // number
 
 
 def crowded(book: Book, key: int) -> bool:

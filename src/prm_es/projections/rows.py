@@ -47,7 +47,7 @@ def load(
     if not ids:
         return {}
     own = [table for table in (model.tables if only is None else only) if not table.derived]
-    wanted = f"{{{','.join([one.hex for one in ids])}}}"  # once as text: adapting each for each table is what costs
+    wanted = array(one.hex for one in ids)
     empty = model.empty()
     found: dict[UUID, dict[str, tuple[Row, ...]]] = {one: {**empty} for one in ids}
     for table in own:
@@ -61,6 +61,11 @@ def load(
         for one, values in groupby(cursor, of):
             found[one][table.name] = tuple(map(table.row_of, values))
     return dict(found)
+
+
+def array(values: Iterable[object]) -> str:
+    """Write numbers or ids as an array, once, as text: adapting each of them is what costs."""
+    return f"{{{','.join(['NULL' if one is None else str(one) for one in values])}}}"
 
 
 def save(cursor: Any, model: ReadModel, schema: str, changes: Changes) -> None:  # noqa: ANN401
@@ -89,15 +94,15 @@ def _difference(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[A
     return sorted(written, key=table.key_of), sorted(gone)
 
 
-def _difference_derived(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[Any, ...]]]:
+def _difference_derived(table: Table, changes: Changes) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     written: set[tuple[Any, ...]] = set()
     gone: set[tuple[Any, ...]] = set()
     for before, after in changes.values():
         if before is after or (table.derives_same and table.derives_same(before, after)):
             continue
-        old, new = table.values_of(before), table.values_of(after)
-        written.update(new if not old else set(new).difference(old))
-        gone.update(old if not new else set(old).difference(new))
+        old, new = set(table.values_of(before)), set(table.values_of(after))
+        written |= new - old
+        gone |= old - new
     return sorted(written), sorted(gone)
 
 
@@ -109,7 +114,7 @@ def _insert(cursor: Any, table: Table, schema: str, rows: Sequence[tuple[Any, ..
     )
     for start in range(0, len(rows), 10 * _PAGE):
         columns = zip(*rows[start : start + 10 * _PAGE], strict=True)
-        cursor.execute(statement, [f"{{{','.join(map(str, values))}}}" for values in columns])
+        cursor.execute(statement, [array(values) for values in columns])
 
 
 def _upsert(cursor: Any, table: Table, schema: str, rows: Sequence[Row]) -> None:  # noqa: ANN401

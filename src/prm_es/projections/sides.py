@@ -5,7 +5,7 @@ What a comparison needs of each follows from its own events alone, as its rows d
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -50,13 +50,13 @@ class Lead:
     version: int
     place: int
     came_at: datetime
-    protected_until: datetime | None
-    customer: str | None
-    customer_keys: list[str]
-    product_lines: list[str]
-    people: list[UUID]
-    identity: str | None
-    keys: list[int]
+    protected_until: datetime | None = None
+    customer: str | None = None
+    customer_keys: list[str] = field(default_factory=list)
+    product_lines: list[str] = field(default_factory=list)
+    people: list[UUID] = field(default_factory=list)
+    identity: str | None = None
+    keys: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,6 @@ def blank(recorded: Recorded, kind: str, origin: str, partner_id: UUID | None) -
         version=recorded.version,
         place=recorded.position,
         came_at=recorded.at,
-        protected_until=None,
-        customer=None,
-        customer_keys=[],
-        product_lines=[],
-        people=[],
-        identity=None,
-        keys=[],
     )
 
 
