@@ -51,6 +51,11 @@ SELECT md5('partner' || n)::uuid, 'P-' || n,
     now() - (n % 1500) * interval '1 day', '{{}}', n
 FROM generate_series(1, {partners}) n
 """
+AUTHORISATIONS: Final = f"""
+INSERT INTO {{model}}.authorisation
+SELECT md5('partner' || n)::uuid, line, CASE WHEN n % 9 = 0 THEN current_date + (n % 500) - 30 END
+FROM generate_series(1, {{partners}}) n, unnest({_LINES}) line WHERE hashtext(line || n) % 3 <> 0
+"""
 
 _OPPORTUNITY: Final = f"""
 CREATE TEMP TABLE made ON COMMIT DROP AS
@@ -284,7 +289,7 @@ SELECT id, 'lead.breach_sla', came_in_at + interval '2 days', 10 * n, false, fal
 """,
 )
 _ROWS: Final = {
-    "pipeline": _OPPORTUNITIES,
+    "pipeline": (AUTHORISATIONS, *_OPPORTUNITIES),
     "leads": _LEADS,
     "performance": (*_DEALS, "DROP TABLE made", *_COUNTED),
     "conflicts": _MET,

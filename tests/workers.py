@@ -146,14 +146,35 @@ def story(deals: int, seed: int = 1) -> tuple[list[Envelope], list[Envelope]]:
     return partners, [one for one in told if one.subject in chosen]
 
 
-def late_story(share: float) -> list[Envelope]:
-    """Give the demo's commands about partners, and those about what first comes up in the last share of it."""
+def late_story(share: float, whole: int = 0) -> list[Envelope]:
+    """Give the demo's commands about partners, and those about what first comes up in the last share of it.
+
+    Of so many of the oldest partners that still work it is the whole story: those for whom there are logins have rows
+    to look at, whatever today's demo is.
+    """
     told = scenario(1, datetime.now(UTC).date())
     begun: dict[UUID, int] = {}
     for number, one in enumerate(told):
         begun.setdefault(one.subject, number)
     late = (1 - share) * len(told)
-    return [one for one in told if one.type.startswith("prm.partner.") or begun[one.subject] > late]
+    oldest = _oldest(told)[:whole]
+    kept = {one.subject for one in told if one.type.startswith("prm.partner.") or begun[one.subject] > late}
+    kept |= {one.subject for one in told if {one.actor.org, json.loads(one.data).get("partner_id")} & {*oldest}}
+    return [one for one in told if one.subject in kept]
+
+
+def _oldest(told: Iterable[Envelope]) -> list[str]:
+    since: dict[UUID, datetime | None] = {}
+    works: dict[UUID, bool] = {}
+    for one in told:
+        if one.type.startswith("prm.partner."):
+            since.setdefault(one.subject, one.time)
+            verb = one.type.rpartition(".")[2]
+            if verb == "import":
+                works[one.subject] = json.loads(one.data).get("status", "active") == "active"
+            elif verb in ("activate", "reinstate", "suspend", "terminate"):
+                works[one.subject] = verb in ("activate", "reinstate")
+    return [str(one) for one in sorted(filter(works.get, works), key=lambda one: (str(since[one]), one))]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "partner": ("partner_id",),
     "opportunity": ("opportunity_id",),
     "stage_visit": ("opportunity_id", "number"),
+    "authorisation": ("partner_id", "product_line"),
     "lead": ("lead_id",),
     "offer": ("lead_id", "number"),
     "lead_match": ("lead_id", "other_lead_id"),
@@ -267,6 +268,7 @@ class Reading:
 
     def __init__(self) -> None:
         self.partners: Table = {}
+        self.authorisations: Table = {}
         self.goals: Table = {}
         self.deals: Table = {}
         self.visits: Table = {}
@@ -292,6 +294,7 @@ class Reading:
             yield model, "partner", self.partners
         yield "pipeline", "opportunity", self.deals
         yield "pipeline", "stage_visit", self.visits
+        yield "pipeline", "authorisation", self.authorisations
         yield "leads", "lead", self.leads
         yield "leads", "offer", self.offers
         yield "leads", "lead_match", _flat(self.matches)
@@ -355,6 +358,12 @@ class Reading:
             case "imported":
                 row |= {name: event[name] for name in ("territories", "tier", "channel_manager", "on_notice")}
                 row["data_gaps"] = _more((), event["missing"])
+                for given in event["authorisations"] or ():
+                    self._authorised(event.subject, given)
+            case "authorisation_granted":
+                self._authorised(event.subject, event.data)
+            case "authorisation_revoked":
+                self.authorisations.pop((event.subject, event["product_line"]), None)
             case "application_submitted":
                 row["data_gaps"] = _more((), event["missing"])
             case "invited" | "channel_manager_assigned":
@@ -372,6 +381,11 @@ class Reading:
             case "profile_updated":
                 row["data_gaps"] = _less(row["data_gaps"], *(name for name in event["changed"] if event[name]))
         row["updated_position"] = event.position
+
+    def _authorised(self, partner: str, given: Row) -> None:
+        line = given["product_line"]
+        row = {"partner_id": partner, "product_line": line, "valid_to": given.get("valid_to")}
+        self.authorisations[partner, line] = row
 
     def _profile(self, row: Row, event: _Event) -> None:
         columns = {"country": "country", "types": "types", "parent": "parent_id", "external_id": "external_id"}

@@ -19,7 +19,7 @@ from prm_es.install import install
 from prm_es.messages import Recorded, stored_state
 from prm_es.projections.base import Rows
 from prm_es.projections.partners import Partner
-from prm_es.projections.pipeline import MODEL, Opportunity, fold
+from prm_es.projections.pipeline import MODEL, Authorisation, Opportunity, fold
 from prm_es.projections.registry import READ_MODELS
 from prm_es.settings import Settings
 from prm_es.store.store import NewEvent, Store, Writes
@@ -381,6 +381,18 @@ def test_a_partners_gaps_vanish_as_they_are_filled() -> None:
     assert partner(IMPORTED, p.Activated(missing=("agreement",))).data_gaps == ["agreement"]
 
 
+def test_what_a_partner_may_sell_is_what_was_granted_last_and_not_revoked() -> None:
+    given = (p.Authorisation(product_line="scales"), p.Authorisation(product_line="cables"))
+    held = folded(
+        IMPORTED.model_copy(update={"authorisations": given}),
+        p.AuthorisationGranted(product_line="scales", valid_to=date(2027, 1, 31)),
+        p.AuthorisationGranted(product_line="printers"),
+        p.AuthorisationRevoked(product_line="cables"),
+        subject=ACME,
+    )["authorisation"]
+    assert held == (Authorisation(ACME, "printers", None), Authorisation(ACME, "scales", date(2027, 1, 31)))
+
+
 # Views
 
 
@@ -426,7 +438,9 @@ def world(migrated: Settings) -> World:
 def told(world: World, migrated: Settings) -> dict[str, UUID]:
     """Tell a few deals of two partners, and give their ids by name."""
     territories = p.TerritoriesSet(territories=("South", "West"))
-    acme = world.tell(uuid4(), (-90, IMPORTED), (-80, territories))
+    lines = {"scales": None, "printers": world.today, "cables": world.today - timedelta(days=1)}
+    granted = [(-70, p.AuthorisationGranted(product_line=line, valid_to=until)) for line, until in lines.items()]
+    acme = world.tell(uuid4(), (-90, IMPORTED), (-80, territories), *granted)
     beta = world.tell(uuid4(), (-90, IMPORTED.model_copy(update={"legal_name": "Beta", "parent": acme})))
     action = o.NextAction(text="Call", due_on=world.today)
     stalled = o.Stalled(stalled_at=world.at(-1))
@@ -485,6 +499,13 @@ def test_an_opportunity_shows_its_partner_as_it_is_now(world: World, told: dict[
     assert (world.deal(told["orphan"])["partner"], world.deal(told["orphan"])["territory"]) == (None, None)
     (beta,) = world.view("partners", "partner_id = %s", told["beta"])
     assert (beta["parent_id"], beta["parent"]) == (told["acme"], "Acme Ltda")
+
+
+def test_a_partner_shows_the_product_lines_that_it_may_sell_today(world: World, told: dict[str, UUID]) -> None:
+    lines = {
+        name: world.view("partners", "partner_id = %s", told[name])[0]["product_lines"] for name in ("acme", "beta")
+    }
+    assert lines == {"acme": ["printers", "scales"], "beta": []}
 
 
 def test_days_count_to_today_while_open_and_stop_when_closed(world: World, told: dict[str, UUID]) -> None:

@@ -39,7 +39,7 @@ def service(settings: Settings, ports: Folder, share: float = 0.1) -> Iterator[S
     """Fill it with the last share of the demo, and run it as `prm-es up` does."""
     install(settings)
     topics.create(settings)
-    write(settings, late_story(share))
+    write(settings, late_story(share, whole=2))
     with ordered(settings) as models:
         for projector in models.projectors.values():
             while projector.advance().events:

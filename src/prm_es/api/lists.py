@@ -316,13 +316,14 @@ PARTNERS: Final = List(
     key=("partner_id",),
     columns=_columns(
         "external_id, partner, legal_name, status, types text[], country, territories text[], tier, channel_manager,"
-        " parent, on_notice boolean, since timestamptz, data_gaps text[], updated_position bigint, parent_id uuid,"
-        " partner_id uuid"
+        " parent, on_notice boolean, since timestamptz, product_lines text[], data_gaps text[],"
+        " updated_position bigint, parent_id uuid, partner_id uuid"
     ),
     filters={
         **_PARTNER,
         "status": _one_of("Status.", "status"),
         "type": Filter("among", ("types",), "Type of partner."),
+        **_LINE,
         "tier": _one_of("Tier.", "tier"),
         "country": _one_of("ISO 3166 code.", "country"),
         "on_notice": _flag("Whether a notice stands.", "on_notice"),

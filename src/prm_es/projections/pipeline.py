@@ -1,4 +1,4 @@
-"""Read model pipeline: every opportunity as it stands, each stay in a stage, and the partners they belong to."""
+"""Read model pipeline: every opportunity as it stands, each stay in a stage, the partners and what each may sell."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from prm_es.aggregates import opportunity as o
+from prm_es.aggregates import partner as p
 from prm_es.aggregates.base import Event
 from prm_es.frozen import replace
 from prm_es.messages import Recorded
@@ -71,13 +72,37 @@ class StageVisit:
     left_for: str | None
 
 
+@dataclass(frozen=True)
+class Authorisation:
+    """A product line that a partner may sell, until a day or without end."""
+
+    partner_id: UUID
+    product_line: str
+    valid_to: date | None
+
+
 def fold(rows: Rows, recorded: Recorded, event: Event) -> Rows:
     """Give the aggregate's rows after the event."""
     if recorded.aggregate == "partner":
-        return fold_partner(rows, recorded, event)
+        return _authorised(fold_partner(rows, recorded, event), recorded.subject, event)
     if recorded.aggregate == "opportunity":
         return _fold_opportunity(rows, recorded, event)
     return rows
+
+
+def _authorised(rows: Rows, partner_id: UUID, event: Event) -> Rows:
+    held = {row.product_line: row for row in rows["authorisation"]}
+    match event:
+        case p.Imported():
+            given = event.authorisations
+            held = {one.product_line: Authorisation(partner_id, one.product_line, one.valid_to) for one in given}
+        case p.AuthorisationGranted():
+            held[event.product_line] = Authorisation(partner_id, event.product_line, event.valid_to)
+        case p.AuthorisationRevoked():
+            held.pop(event.product_line, None)
+        case _:
+            return rows
+    return {**rows, "authorisation": tuple(held[line] for line in sorted(held))}
 
 
 # Opportunities
@@ -301,11 +326,12 @@ _OF_OPPORTUNITY: Final = "EXISTS (SELECT FROM {{model}}.opportunity o WHERE o.op
 
 MODEL = ReadModel(
     name="pipeline",
-    version=5,
+    version=6,
     aggregates=("partner", "opportunity"),
     tables=(
         Table(Opportunity, ("opportunity_id",), sealed=("customer", "next_action")),
         Table(StageVisit, ("opportunity_id", "number"), seen=_OF_OPPORTUNITY.format("stage_visit.opportunity_id")),
+        Table(Authorisation, ("partner_id", "product_line")),
         partners.TABLE,
     ),
     fold=fold,

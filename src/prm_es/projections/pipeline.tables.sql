@@ -61,3 +61,10 @@ CREATE TABLE {model}.stage_visit (
     left_for       text,
     PRIMARY KEY (opportunity_id, number)
 ) WITH (fillfactor = 80);
+
+CREATE TABLE {model}.authorisation (
+    partner_id   uuid NOT NULL,
+    product_line text NOT NULL,
+    valid_to     date,
+    PRIMARY KEY (partner_id, product_line)
+);

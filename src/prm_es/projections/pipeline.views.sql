@@ -14,6 +14,11 @@ SELECT
     parent.name AS parent,
     p.on_notice,
     p.since,
+    ARRAY(
+        SELECT a.product_line FROM {model}.authorisation a
+        WHERE a.partner_id = p.partner_id AND coalesce(a.valid_to >= (now() AT TIME ZONE {tz})::date, true)
+        ORDER BY 1
+    ) AS product_lines,
     p.data_gaps,
     p.updated_position,
     lower(concat_ws(chr(10), p.name, p.legal_name, p.external_id)) AS searched
@@ -35,6 +40,7 @@ COMMENT ON COLUMN {read}.partners.parent_id IS 'Parent organisation, which may a
 COMMENT ON COLUMN {read}.partners.parent IS 'Name of the parent organisation.';
 COMMENT ON COLUMN {read}.partners.on_notice IS 'Whether a notice stands.';
 COMMENT ON COLUMN {read}.partners.since IS 'Business time of the first event.';
+COMMENT ON COLUMN {read}.partners.product_lines IS 'Product lines that the partner is authorised to sell today.';
 COMMENT ON COLUMN {read}.partners.data_gaps IS 'Fields that an import left out and nobody has given since.';
 COMMENT ON COLUMN {read}.partners.updated_position IS 'Position in the log of the last event that changed the row.';
 COMMENT ON COLUMN {read}.partners.searched IS 'Names and external id in lower case, to look for a text in.';

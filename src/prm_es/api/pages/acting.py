@@ -115,7 +115,8 @@ async def do(seen: Seen, command: str, subject: UUID) -> Response:
             return missing(seen)
         sent = seen.doors.send(seen.principal, action.command, subject, data_of(action.fields, given), _id(given))
         if sent.get("outcome") == "accepted":
-            return _done(seen, action.done, _page_of(action.aggregate, subject), stay=True)
+            gone = "" if seen.vendor else action.leaves_to
+            return _done(seen, action.done, gone or _page_of(action.aggregate, subject), stay=not gone)
         return _form_page(seen, action, subject, row, given, sent)
 
     return await run_in_threadpool(answer)

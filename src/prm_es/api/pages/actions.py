@@ -30,7 +30,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A command with its form. `states` are those in which it makes sense; none: any."""
+    """A command with its form. `states` are those in which it makes sense; none: any.
+
+    `leaves_to` is the page to go to for a partner's people, who see nothing of it any more.
+    """
 
     command: str
     title: str
@@ -40,6 +43,7 @@ class Action:
     hint: str = ""
     done: str = _n("Done")
     needs: str = field(default="", kw_only=True)
+    leaves_to: str = field(default="", kw_only=True)
 
     @property
     def aggregate(self) -> str:
@@ -74,7 +78,7 @@ ACTIONS: Final[tuple[Action, ...]] = (
            _n("The lead is yours; name what you will do next."), _n("Accepted")),
     Action("lead.decline", _n("Decline"), ("offered",),
            (Field("reason", _n("Reason"), "code", "decline_reason", required=True), _NOTE), "danger",
-           done=_n("Declined")),
+           done=_n("Declined"), leaves_to="/offers"),
     Action("lead.record_contact", _n("Record the first contact"), ("accepted",),
            (Field("kind", _n("How"), "code", "activity", required=True), _NOTE), "primary", done=_n("Recorded")),
     Action("lead.start_work", _n("Start work"), ("contacted",), (_NOTE,), "primary", done=_n("In work")),

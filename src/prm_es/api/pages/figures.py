@@ -356,12 +356,14 @@ def active_partners(cursor: Cursor) -> list[Row]:
 
 
 def product_lines(cursor: Cursor) -> list[str]:
-    """Give the product lines that are in use."""
+    """Give the product lines that a partner may sell, or that are in use."""
     found = rows(
         cursor,
         """
         SELECT DISTINCT unnest(product_lines) AS line FROM (
-            SELECT product_lines FROM leads ORDER BY lead_id LIMIT 5000
+            SELECT product_lines FROM partners WHERE status = 'active'
+            UNION ALL
+            (SELECT product_lines FROM leads ORDER BY lead_id LIMIT 5000)
         ) used ORDER BY 1 LIMIT 60
         """,
     )
