@@ -328,14 +328,34 @@ def _streets_alike(one: Sequence[str], other: Sequence[str]) -> bool:
     short, long = (one, other) if len(one) <= len(other) else (other, one)
     if not short:
         return not long
-    return sum(any(_alike(a, b) >= _ALIKE for b in long) for a in short) >= max(1, (len(short) + 1) // 2)
+    if sum(any(_alike(a, b) >= _ALIKE for b in long) for a in short) >= max(1, (len(short) + 1) // 2):
+        return True
+    return _letters(short, long) >= _RUN_TOGETHER
+
+
+def _letters(one: Sequence[str], other: Sequence[str]) -> float:
+    return OSA.normalized_similarity("".join(one), "".join(other))
+
+
+_RUN_TOGETHER: Final = 0.8  # a space lost or put in
 
 
 def _addresses_differ(one: Identity, other: Identity) -> bool:
+    """Tell whether two addresses are two places: what slips of the pen may have made of one speaks for neither."""
     a, b = one.address, other.address
     if a is None or b is None or a.key is None or b.key is None:
         return False
-    return a.number != b.number or not _streets_alike(a.street, b.street)
+    if not _streets_alike(a.street, b.street):
+        return _letters(a.street, b.street) < _BLURRED
+    return a.number != b.number and not _slip(a.number or "", b.number or "")
+
+
+_BLURRED: Final = 0.5
+
+
+def _slip(one: str, other: str) -> bool:
+    """Tell whether two numbers of more than one digit are one digit or one transposition apart."""
+    return min(len(one), len(other)) > 1 and OSA.distance(one, other) <= 1
 
 
 def _place_like(one: Identity, other: Identity) -> float:
@@ -360,8 +380,11 @@ _CHANCE: Final = 0.4  # two addresses that have nothing to do with each other ar
 
 
 def same_city(one: str, other: str) -> bool:
-    """Tell whether two folded names of cities are one's."""
-    return one == other or JaroWinkler.similarity(one, other) > 0.93  # noqa: PLR2004
+    """Tell whether two folded names of cities are one's: a slip for every four letters, wherever the spaces are."""
+    if one == other or JaroWinkler.similarity(one, other) > 0.93:  # noqa: PLR2004
+        return True
+    one, other = one.replace(" ", ""), other.replace(" ", "")
+    return OSA.distance(one, other) <= min(len(one), len(other)) // 4
 
 
 def _own(domain: str, one: Identity, other: Identity) -> bool:

@@ -1,0 +1,60 @@
+"""What slips of the pen in a place say, and what they do not."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from prm_es.matching.evidence import evidence_of, same_city
+from prm_es.matching.frequencies import General
+from prm_es.matching.identity import Record, identity_of
+
+
+def evidence(one: str, other: str, **given: str) -> Mapping[str, float]:
+    """Compare two records of one name at two addresses."""
+    sides = (Record(name="Zanqueta", country="BR", address=address, **given) for address in (one, other))
+    return evidence_of(*map(identity_of, sides), General()).values
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("joinville", "joinvile"),
+        ("ribeirao preto", "riberao prteo"),
+        ("porto alegre", "portoalegre"),
+        ("florianopolis", "florianopolsi"),
+    ],
+)
+def test_a_city_is_known_by_its_name_with_a_slip(one: str, other: str) -> None:
+    assert same_city(one, other)
+    assert same_city(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("belem", "betim"),
+        ("manaus", "santos"),
+        ("sao paulo", "sao luis"),
+        ("campo grande", "campo largo"),
+        ("rio", "rie"),
+    ],
+)
+def test_two_cities_with_like_names_are_two(one: str, other: str) -> None:
+    assert not same_city(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same", "differs"),
+    [
+        ("Rua Blumenau, 120", "R. Blumenau 120", True, False),
+        ("Rua Marechal Deodoro, 120", "Rua MarechalDeodoro, 120", True, False),
+        ("Rua Blumenau, 117", "Rua Blumenau, 171", False, False),
+        ("Rua Blumenau, 117", "Rua Blumenau, 1170", False, False),
+        ("Rua Blumenau, 117", "Rua Blumenau, 250", False, True),
+        ("Rua Blumenau, 8", "Rua Blumenau, 9", False, True),
+        ("Rua Blumenau, 120", "Rua XV de Novembro, 120", False, True),
+    ],
+)
+def test_what_may_be_a_slip_in_an_address_speaks_for_neither(one: str, other: str, same: bool, differs: bool) -> None:
+    found = evidence(one, other, city="Joinville")
+    assert ("reached_same" in found, bool(found["address_differs"])) == (same, differs)
