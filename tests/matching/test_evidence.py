@@ -11,8 +11,11 @@ from prm_es.matching.identity import Record, identity_of
 
 def evidence(one: str, other: str) -> Mapping[str, float]:
     """Compare two records of one name in one city at two addresses."""
-    sides = (Record(name="Zanqueta", country="BR", city="Joinville", address=address) for address in (one, other))
-    return evidence_of(*map(identity_of, sides), General()).values
+    left, right = (
+        identity_of(Record(name="Zanqueta", country="BR", city="Joinville", address=address))
+        for address in (one, other)
+    )
+    return evidence_of(left, right, General()).values
 
 
 @pytest.mark.parametrize(
