@@ -46,7 +46,7 @@ from prm_es.local.stack import WORKERS, Stack, Worker
 from prm_es.messages import Envelope
 from prm_es.settings import Settings
 from prm_es.upstream.demo import scenario
-from prm_es.upstream.lines import outgoing
+from prm_es.upstream.lines import Outgoing, outgoing
 from prm_es.upstream.progress import bar
 from prm_es.upstream.sending import send
 
@@ -64,11 +64,10 @@ def commands_of(seed: int, number: int) -> list[Envelope]:
     return list(islice(chain.from_iterable(scenario(one, UNTIL) for one in count(seed)), number))
 
 
-def measure_ours(settings: Settings, commands: Sequence[Envelope]) -> float:
+def measure_ours(settings: Settings, records: Sequence[Outgoing]) -> float:
     """Send the commands and give how many a second went all the way."""
-    records = [outgoing(command) for command in commands]
     started: list[float] = []
-    with bar("ours", len(commands)) as on_progress:
+    with bar("ours", len(records)) as on_progress:
 
         def progress(sent: int, answered: int) -> None:
             if not started:  # told first when the client is connected and nothing is sent yet
@@ -79,7 +78,7 @@ def measure_ours(settings: Settings, commands: Sequence[Envelope]) -> float:
         status.wait(settings, SETTLE_S)
         seconds = time.monotonic() - started[0]
     console.print(f"  ours: {report.accepted} accepted, {report.refused} refused in {seconds:.1f} s")
-    return len(commands) / seconds
+    return len(records) / seconds
 
 
 def measure_documented(here: documented.Installation, commands: Sequence[Envelope]) -> float:
@@ -118,12 +117,13 @@ def _nothing(_settings: Settings) -> None:
 def one_round(folder: Path, seed: int, ours: int, theirs: int) -> tuple[float, float]:
     """Measure both ways, one after the other, on one server that is made for it."""
     commands, warm = commands_of(seed, ours), commands_of(0, WARM_OURS)
+    records = [outgoing(command) for command in commands]
     gc.freeze()  # for either side: what it is given is not what it should spend time on
     base = Settings(data=folder)
     with running(base, WORKERS) as settings:
         send(settings, warm, wait=True)
         status.wait(settings, SETTLE_S)
-        our_rate = measure_ours(settings, commands)
+        our_rate = measure_ours(settings, records)
     with running(base.model_copy(update={"kafka": "127.0.0.1:1"}), ()) as settings:  # named, hence not started
         with psycopg.connect(settings.admin_dsn, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {DATABASE}")

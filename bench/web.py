@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -403,4 +404,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGTERM, lambda *_arguments: sys.exit(130))  # so that nothing is left running
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        console.print("stopped: nothing was left running")
+        sys.exit(130)
