@@ -61,7 +61,7 @@ _OPPORTUNITY_COLUMNS: Final = (
 )  # fmt: skip
 _PARTNER_COLUMNS: Final = (
     "partner", "status", "types", "country", "territories", "tier", "channel_manager", "parent", "on_notice",
-    "data_gaps", "partner_id",
+    "product_lines", "data_gaps", "partner_id",
 )  # fmt: skip
 _LEAD_COLUMNS: Final = (
     "external_id", "origin", "status", "partner", "territory", "customer", "product_lines", "amount", "currency",
