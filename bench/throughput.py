@@ -30,7 +30,6 @@ from contextlib import contextmanager
 from datetime import date
 from itertools import chain, count, islice
 from pathlib import Path
-from types import FrameType
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -158,10 +157,6 @@ def bench(rounds: int, seed: int, ours: int, theirs: int) -> bool:
     return bool(ratio >= LEAST)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     """Read the options, and stop everything whatever happens."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -171,7 +166,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     logs.configure("bench", level="error", form="console", quiet=True)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return 0 if bench(given.rounds, given.seed, given.commands, given.documented or given.commands) else 1
     except KeyboardInterrupt:

@@ -404,7 +404,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_arguments: sys.exit(130))  # so that nothing is left running
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left running
     try:
         sys.exit(main())
     except KeyboardInterrupt:

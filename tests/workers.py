@@ -157,9 +157,9 @@ def late_story(share: float, whole: int = 0) -> list[Envelope]:
     for number, one in enumerate(told):
         begun.setdefault(one.subject, number)
     late = (1 - share) * len(told)
-    oldest = _oldest(told)[:whole]
+    oldest = set(_oldest(told)[:whole])
     kept = {one.subject for one in told if one.type.startswith("prm.partner.") or begun[one.subject] > late}
-    kept |= {one.subject for one in told if {one.actor.org, json.loads(one.data).get("partner_id")} & {*oldest}}
+    kept |= {one.subject for one in told if {one.actor.org, json.loads(one.data).get("partner_id")} & oldest}
     return [one for one in told if one.subject in kept]
 
 

@@ -325,16 +325,17 @@ def _same_address(one: Identity, other: Identity) -> str | None:
 
 
 def _streets_alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    return _street_likeness(one, other) >= _RUN_TOGETHER
+
+
+def _street_likeness(one: Sequence[str], other: Sequence[str]) -> float:
+    """Give 1 if half of the words of the shorter are in the other, else how alike their letters are."""
     short, long = (one, other) if len(one) <= len(other) else (other, one)
     if not short:
-        return not long
+        return float(not long)
     if sum(any(_alike(a, b) >= _ALIKE for b in long) for a in short) >= max(1, (len(short) + 1) // 2):
-        return True
-    return _letters(short, long) >= _RUN_TOGETHER
-
-
-def _letters(one: Sequence[str], other: Sequence[str]) -> float:
-    return OSA.normalized_similarity("".join(one), "".join(other))
+        return 1.0
+    return OSA.normalized_similarity("".join(short), "".join(long))
 
 
 _RUN_TOGETHER: Final = 0.8  # a space lost or put in
@@ -345,8 +346,9 @@ def _addresses_differ(one: Identity, other: Identity) -> bool:
     a, b = one.address, other.address
     if a is None or b is None or a.key is None or b.key is None:
         return False
-    if not _streets_alike(a.street, b.street):
-        return _letters(a.street, b.street) < _BLURRED
+    likeness = _street_likeness(a.street, b.street)
+    if likeness < _RUN_TOGETHER:
+        return likeness < _BLURRED
     return a.number != b.number and not _slip(a.number or "", b.number or "")
 
 

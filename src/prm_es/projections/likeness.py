@@ -80,7 +80,7 @@ def _shared(book: Book, row: Lead) -> tuple[Mapping[Page, int], AbstractSet[Page
 def sharing(
     keys: Iterable[int], exact: Collection[int], under: Callable[[int], Collection[_T]]
 ) -> Iterator[tuple[int, int, Collection[_T]]]:
-    """Give each key under which somebody stands but no crowd, what it says to share it, and those who do."""
+    """Give each key that tells anybody apart, what it says to share it, and those who do; exact ones however many."""
     for key in keys:
         ones = under(key)
         if key in exact:
