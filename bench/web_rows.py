@@ -257,6 +257,52 @@ SELECT id, number, partner_id, came_in_at + number * interval '1 day', CASE WHEN
 FROM made CROSS JOIN generate_series(1, 2) number WHERE NOT registered AND status NOT IN ('new','qualified','disqualified')
 """,
 )
+_SUMMED: Final = """
+INSERT INTO {model}.month
+SELECT partner_id, coalesce(month, '-infinity'), coalesce(currency, ''),
+    count(*) FILTER (WHERE kind = 'registered'), count(amount) FILTER (WHERE kind = 'registered'),
+    coalesce(sum(amount) FILTER (WHERE kind = 'registered'), 0), count(*) FILTER (WHERE kind = 'approved'),
+    count(*) FILTER (WHERE kind = 'rejected'), count(*) FILTER (WHERE kind IN ('approved','rejected') AND yes),
+    count(*) FILTER (WHERE kind = 'approved' AND converted), count(*) FILTER (WHERE kind = 'approved' AND expired),
+    count(*) FILTER (WHERE kind = 'offer'), count(*) FILTER (WHERE kind = 'offer' AND yes),
+    count(*) FILTER (WHERE kind = 'converted'),
+    count(*) FILTER (WHERE kind = 'won'), count(amount) FILTER (WHERE kind = 'won'),
+    coalesce(sum(amount) FILTER (WHERE kind = 'won'), 0),
+    count(*) FILTER (WHERE kind = 'lost'), count(amount) FILTER (WHERE kind = 'lost'),
+    coalesce(sum(amount) FILTER (WHERE kind = 'lost'), 0),
+    count(number) FILTER (WHERE kind IN ('won','lost')), coalesce(sum(number) FILTER (WHERE kind IN ('won','lost')), 0),
+    coalesce(sum(number) FILTER (WHERE kind = 'activity'), 0),
+    count(*) FILTER (WHERE kind = 'goal'), coalesce(sum(amount) FILTER (WHERE kind = 'goal'), 0),
+    count(*) FILTER (WHERE kind = 'open'), count(amount) FILTER (WHERE kind = 'open'),
+    coalesce(sum(amount) FILTER (WHERE kind = 'open'), 0), coalesce(sum(amount * number) FILTER (WHERE kind = 'open'), 0)
+FROM (
+    SELECT 'registered' AS kind, registered_for AS partner_id, {model}.month_of(registered_at) AS month, currency, amount,
+        NULL::int AS number, NULL::boolean AS yes, NULL::boolean AS converted, NULL::boolean AS expired
+    FROM {model}.lead WHERE registered_for IS NOT NULL
+    UNION ALL
+    SELECT decision, decided_for, decided_month, currency, amount, NULL, within_sla, converted_at IS NOT NULL, expired_at IS NOT NULL
+    FROM {model}.lead WHERE decided_for IS NOT NULL
+    UNION ALL
+    SELECT 'converted', converted_for, {model}.month_of(converted_at), currency, amount, NULL, NULL, NULL, NULL
+    FROM {model}.lead WHERE converted_for IS NOT NULL
+    UNION ALL
+    SELECT 'offer', partner_id, offered_month, currency, NULL, NULL, answer = 'accepted', NULL, NULL FROM {model}.offer
+    UNION ALL
+    SELECT status, partner_id, closed_month, currency, amount, closed_on - {model}.day_of(engaged_at), NULL, NULL, NULL
+    FROM {model}.deal WHERE closed_on IS NOT NULL
+    UNION ALL
+    SELECT status, partner_id, date_trunc('month', expected_close_on::timestamp)::date, currency, amount, probability, NULL, NULL, NULL
+    FROM {model}.deal WHERE closed_on IS NULL
+    UNION ALL
+    SELECT 'activity', partner_id, date_trunc('month', happened_on::timestamp)::date, currency, NULL, activities, NULL, NULL, NULL
+    FROM {model}.activity
+    UNION ALL
+    SELECT 'goal', partner_id, start::date, currency, round(target / 12, 10), NULL, NULL, NULL, NULL
+    FROM {model}.goal, generate_series(first_on::timestamp, last_on::timestamp, interval '1 month') start
+    WHERE metric = 'won_amount'
+) one
+GROUP BY 1, 2, 3
+"""
 _MET: Final[Sequence[str]] = (
     _LEAD,
     f"""
@@ -291,7 +337,7 @@ SELECT id, 'lead.breach_sla', came_in_at + interval '2 days', 10 * n, false, fal
 _ROWS: Final = {
     "pipeline": (AUTHORISATIONS, *_OPPORTUNITIES),
     "leads": _LEADS,
-    "performance": (*_DEALS, "DROP TABLE made", *_COUNTED),
+    "performance": (*_DEALS, "DROP TABLE made", *_COUNTED, _SUMMED),
     "conflicts": _MET,
     "deadlines": _DUE,
 }
@@ -303,12 +349,9 @@ def fill(settings: Settings, size: Size, seed: float = 0.5) -> None:
         for name, statements in _ROWS.items():
             with connection.transaction():
                 _fill(connection, settings, name, (PARTNERS, *statements), size, seed)
-            for table in READ_MODELS[name].tables:
-                place = sql.Identifier(schema_of(settings, name, 1), table.name)
+            for table in READ_MODELS[name].keys:
+                place = sql.Identifier(schema_of(settings, name, 1), table)
                 connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(place))
-            connection.execute(
-                sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(schema_of(settings, name, 1), "personal"))
-            )
 
 
 def _fill(

@@ -240,7 +240,7 @@ def _create(cursor: Any, settings: Settings, model: ReadModel, generation: int, 
     roles = {role: sql.Identifier(settings.db_role(role)) for role in ("projector", "reader", "auditor", "portal")}
     bookkeeping = sql.Identifier(settings.projections_schema)
     cursor.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
-    cursor.execute(sql.SQL(model.table_sql).format(model=schema, seen=_SEEN))
+    cursor.execute(sql.SQL(model.table_sql).format(model=schema, seen=_SEEN, tz=sql.Literal(settings.report_tz)))
     for statement in _PERSONAL_AND_GRANTS:
         cursor.execute(sql.SQL(statement).format(model=schema, personal=sql.Identifier(PERSONAL), **roles))
     _hold_partners_to_their_rows(cursor, model, schema, roles)
@@ -269,8 +269,7 @@ def _hold_partners_to_their_rows(
 
     Nothing is granted by default: of a table that says nothing and names no partner, they see no row.
     """
-    seen = {table.name: table.seen_by_partners for table in model.tables} | {PERSONAL: model.personal_seen}
-    for table, condition in seen.items():
+    for table, condition in model.seen.items():
         names = {"table": sql.SQL("{}.{}").format(schema, sql.Identifier(table)), **roles}
         for statement in _ROWS_OF_EVERYBODY:
             cursor.execute(sql.SQL(statement).format(**names))
@@ -338,9 +337,9 @@ def _fill(
         done = _copy_all(connection, cursor, settings, model, generation, head, progress)
         move = sql.SQL("UPDATE {}.checkpoints SET position = %s WHERE name = %s AND generation = %s")
         cursor.execute(move.format(sql.Identifier(settings.projections_schema)), (head, model.name, generation))
-        for table in model.tables:
+        for table in model.keys:
             schema = schema_of(settings, model.name, generation)
-            cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.name)))
+            cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table)))
     return done, _catch_up(settings, model, generation, head)
 
 
@@ -508,7 +507,7 @@ def _drop(connection: Any, settings: Settings, model: ReadModel, generation: int
 def _differences(cursor: Any, settings: Settings, model: ReadModel, live: int, fresh: int) -> dict[str, int]:  # noqa: ANN401
     """Count the rows that only one side has, by table."""
     found = {}
-    for name in (*(table.name for table in model.tables), PERSONAL):
+    for name in model.keys:
         left, right = (sql.Identifier(schema_of(settings, model.name, one), name) for one in (live, fresh))
         query = sql.SQL(
             "SELECT count(*) FROM ((TABLE {left} EXCEPT ALL TABLE {right})"
@@ -529,7 +528,7 @@ def _named(
 ) -> tuple[dict[str, int], list[Difference]]:
     """Count the keys whose rows differ, by table, and give the first of them in order."""
     hidden = {table.name: frozenset(table.sealed) for table in model.tables} | {PERSONAL: frozenset({"value"})}
-    keys_of = {table.name: table.key for table in model.tables} | {PERSONAL: ("aggregate_id", "field")}
+    keys_of = model.keys
     own = {table.name: frozenset(table.columns) for table in model.tables}  # what is generated of them says no more
     counts = dict.fromkeys(differs, 0)
     shown: list[Difference] = []

@@ -10,7 +10,7 @@ from psycopg2 import sql
 from prm_es import rebuild
 from prm_es.messages import Recorded, recorded
 from prm_es.partitions import partition_of
-from prm_es.projections.base import PERSONAL, ReadModel
+from prm_es.projections.base import ReadModel
 from prm_es.projections.pipeline import MODEL
 from prm_es.projections.runner import Item, Place, schema_of
 from prm_es.settings import PARTITIONS, Settings
@@ -42,8 +42,7 @@ def live(settings: Settings, model: ReadModel = MODEL) -> int:
 def contents(settings: Settings, generation: int, model: ReadModel = MODEL) -> Contents:
     """Give every row of a generation as text, to the last digit."""
     schema = schema_of(settings, model.name, generation)
-    names = [*(table.name for table in model.tables), PERSONAL]
-    return {name: [row["row"] for row in rows(settings, _ROWS.format(schema=schema, name=name))] for name in names}
+    return {name: [row["row"] for row in rows(settings, _ROWS.format(schema=schema, name=name))] for name in model.keys}
 
 
 _ROWS = 'SELECT one::text AS row FROM {schema}.{name} one ORDER BY one::text COLLATE "C"'

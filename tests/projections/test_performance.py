@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from threading import Barrier, BrokenBarrierError, Thread
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
+import psycopg2
 import pytest
 from hypothesis import HealthCheck, Phase
 from hypothesis import given as examples_of
@@ -27,7 +28,8 @@ from prm_es.api.show import Filters, goals, performance, scorecard
 from prm_es.errors import Usage
 from prm_es.install import install
 from prm_es.messages import Actor, Role, stored_state
-from prm_es.projections.performance import MODEL, days_of
+from prm_es.projections.performance import MODEL, Offer, days_of
+from prm_es.projections.rows import Changes, save
 from prm_es.projections.runner import Projector, schema_of
 from prm_es.settings import Settings
 from prm_es.store.store import NewEvent, Store, Writes
@@ -35,6 +37,7 @@ from tests.projections.generations import (
     as_published,
     checkpoints,
     contents,
+    empty_generation,
     live,
     note_published,
     one_pass,
@@ -817,21 +820,52 @@ def test_months_are_cut_in_the_report_time_zone(world: World, migrated: Settings
         (at("04-01 02:30"), registered(acme, amount=eur("1"))),
         (at("04-01 03:30"), approved(MARCHED)),
     )
-    text = MODEL.view_sql
-    assert "{tz}" in text
-    body = text.partition("CREATE VIEW {read}.partner_performance")[2].partition("AS\n")[2].partition(";\n")[0]
-    schema = schema_of(migrated, MODEL.name, live(migrated, MODEL))
-    query = body.replace("{tz}", "'America/Sao_Paulo'").replace("{model}", schema).replace("{{}}", "{}")
-    query = query.replace("{vendor}", "true").replace("{seen}", "'{}'")
-    with psycopg.connect(migrated.postgres) as connection:
-        found = connection.execute(
-            f"SELECT month, registered, approved FROM ({query}) one WHERE partner_id = %s ORDER BY 1".encode(), [acme]
-        ).fetchall()
-    assert found == [(date(2025, 3, 1), 1, 0), (date(2025, 4, 1), 0, 1)]
+    rebuild.rebuild(migrated.model_copy(update={"report_tz": "America/Sao_Paulo"}), MODEL)
+    found = {row["month"]: (row["registered"], row["approved"]) for row in world.view("partner_performance", acme)}
+    rebuild.rebuild(migrated, MODEL)
+    assert found == {date(2025, 3, 1): (1, 0), date(2025, 4, 1): (0, 1)}
     assert world.months(acme) == {(date(2025, 4, 1), "EUR")}
 
 
 # Determinism
+
+
+def test_workers_that_count_for_the_same_partners_wait_for_each_other_and_never_in_a_circle(
+    migrated: Settings,
+) -> None:
+    sellers, rounds, failed = [UUID(int=number) for number in range(200)], 20, []
+    together = Barrier(2)
+    with empty_generation(migrated, 900, MODEL) as generation:
+        schema = schema_of(migrated, MODEL.name, generation)
+
+        def work(seed: int) -> None:
+            chance = random.Random(seed)
+            try:
+                with closing(psycopg2.connect(migrated.dsn("owner"))) as connection:
+                    for _round in range(rounds):
+                        changes: Changes = {
+                            lead: (MODEL.empty(), {**MODEL.empty(), "offer": (_offer(lead, seller),)})
+                            for seller in chance.sample(sellers, len(sellers))
+                            for lead in (uuid4(),)
+                        }
+                        together.wait(timeout=60)
+                        with connection, connection.cursor() as cursor:
+                            save(cursor, MODEL, schema, changes)
+            except (psycopg2.Error, BrokenBarrierError) as error:
+                failed.append(error)
+                together.abort()
+
+        threads = [Thread(target=work, args=(seed,)) for seed in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed
+        assert [one["offers"] for one in rows(migrated, f"SELECT offers FROM {schema}.month")] == [2 * rounds] * 200
+
+
+def _offer(lead: UUID, seller: UUID) -> Offer:
+    return Offer(lead, 1, seller, at("03-03 09:00"), None, None, None)
 
 
 def _lead_story(chance: random.Random, sellers: list[UUID]) -> list[Event]:

@@ -64,8 +64,14 @@ def _may_lack(one: List, column: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
+    """Some rows: their conditions, their order, and the value that they are sorted by if it is not the column's own.
+
+    That value is named, not said again in the order: what it takes to make it is not taken twice.
+    """
+
     conditions: tuple[sql.Composable, ...]
     order: sql.Composable
+    value: sql.Composable | None = None
 
 
 def _with_value(one: List, asked: Asked, column: str) -> _Part:
@@ -84,10 +90,11 @@ def _without_value(one: List, asked: Asked, column: str) -> _Part:
 
 def _in_one_pass(one: List, asked: Asked, column: str) -> _Part:
     # GREATEST of one value is that value, and no index's: the sort stays a sort.
-    value = sql.SQL("GREATEST({}){} NULLS LAST").format(sql.Identifier(column), _direction(asked))
+    value = sql.SQL("GREATEST({})").format(sql.Identifier(column))
+    order = sql.Identifier(_found(0)) + _direction(asked) + sql.SQL(" NULLS LAST")
     rest = [name for name in one.key if name != column]
-    order = _COMMA.join([value, _in_order(one, asked, rest)] if rest else [value])
-    return _Part(tuple(_behind(one, asked, column)), order)
+    order = _COMMA.join([order, _in_order(one, asked, rest)] if rest else [order])
+    return _Part(tuple(_behind(one, asked, column)), order, value)
 
 
 def _behind(one: List, asked: Asked, column: str) -> Iterator[sql.Composable]:
@@ -151,8 +158,10 @@ def _page(one: List, asked: Asked, here: Surroundings, part: _Part) -> sql.Compo
     wanted = [*conditions(one, asked, here), *part.conditions]
     found = sql.SQL("SELECT {} FROM {}{} ORDER BY {}").format(
         _COMMA.join(
-            sql.SQL("{} AS {}").format(sql.Identifier(name), sql.Identifier(_found(number)))
-            for number, name in enumerate((one.compared(asked.sort), *one.key))
+            sql.SQL("{} AS {}").format(value, sql.Identifier(_found(number)))
+            for number, value in enumerate(
+                (part.value or sql.Identifier(one.compared(asked.sort)), *map(sql.Identifier, one.key))
+            )
         ),
         here.view(one.view),
         sql.SQL(" WHERE ") + _AND.join(wanted) if wanted else _NOTHING,

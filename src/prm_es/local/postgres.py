@@ -27,11 +27,15 @@ SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "100",
-    "shared_buffers": "128MB",
     "log_line_prefix": "%m [%p] ",
     "timezone": "UTC",
 }
 _log = structlog.get_logger(__name__)
+
+
+def _shared_buffers() -> str:
+    """Give a quarter of the machine's memory, 4 GB at the most: postgresql.org/docs/18/runtime-config-resource.html."""
+    return f"{min(psutil.virtual_memory().total // 4, 4 << 30) >> 20}MB"
 
 
 class Postgres:
@@ -62,7 +66,12 @@ class Postgres:
 
     def spec(self) -> Spec:
         """Say how to run it."""
-        settings = {**SETTINGS, "port": str(self._port), "fsync": "on" if self._fsync else "off"}
+        settings = {
+            **SETTINGS,
+            "shared_buffers": _shared_buffers(),
+            "port": str(self._port),
+            "fsync": "on" if self._fsync else "off",
+        }
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Spec(
             name=self.name,

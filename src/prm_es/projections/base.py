@@ -1,13 +1,14 @@
 """What a read model is: a name, a version, tables, and a pure fold from an aggregate's events to its rows.
 
 Every table is an *own* table: its key begins with the aggregate id and its rows follow from that aggregate's events
-alone. Rows hold no wall time, no surrogate ids, no floats; what depends on today or on another aggregate is computed
-in the views. So the same log gives the same rows, whatever the order between aggregates.
+alone; or it holds exact sums over such rows, to which differences are added in any order. Rows hold no wall time, no
+surrogate ids, no floats; what depends on today or on another aggregate is computed in the views. So the same log gives
+the same rows, whatever the order between aggregates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from operator import attrgetter
 from typing import Any, Final
@@ -94,6 +95,21 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Sums:
+    """A table of sums over the rows of many aggregates, for what is too slow to add up at each question.
+
+    `facts` gives what an aggregate's rows count for, no two facts of it alike. What comes and goes among them is
+    counted by the statement in the read model's file of this name, which has {model} open: it takes the facts as a JSON
+    array, each with a `sign`, and gives the keys that it touched, each with whether nothing is left there. Partners'
+    people see the sums of their own organisations.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    facts: Callable[[Rows], Sequence[Mapping[str, object]]]
+
+
+@dataclass(frozen=True)
 class ReadModel:
     """A read model; `version` rises when the same log gives other rows or other views.
 
@@ -110,12 +126,24 @@ class ReadModel:
     shared_sql: Sequence[str] = ()
     for_partners: bool = True
     personal_seen: str = NONE_OF_IT
+    sums: Sequence[Sums] = ()
+
+    @property
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        """The key of each table, by name."""
+        tables, sums = ({one.name: one.key for one in these} for these in (self.tables, self.sums))
+        return tables | sums | {PERSONAL: ("aggregate_id", "field")}
+
+    @property
+    def seen(self) -> dict[str, str]:
+        """The condition under which a partner's people see a row of each table, by name."""
+        tables = {table.name: table.seen_by_partners for table in self.tables}
+        return tables | {one.name: OWN for one in self.sums} | {PERSONAL: self.personal_seen}
 
     @property
     def table_sql(self) -> str:
-        """DDL of the tables, with {model} open; those shared with other read models first."""
-        parts = (*self.shared_sql, self.name)
-        return "\n".join(files(__package__).joinpath(f"{one}.tables.sql").read_text(encoding="utf-8") for one in parts)
+        """DDL of the tables, with {model}, {seen} and {tz} open; those shared with other read models first."""
+        return "\n".join(_text(f"{one}.tables.sql") for one in (*self.shared_sql, self.name))
 
     @property
     def view_sql(self) -> str:
@@ -123,8 +151,17 @@ class ReadModel:
 
         `vendor` tells whether one of the vendor's people asks, who may know how a partner stands among others.
         """
-        return files(__package__).joinpath(f"{self.name}.views.sql").read_text(encoding="utf-8")
+        return _text(f"{self.name}.views.sql")
+
+    def counting_sql(self, sums: Sums) -> str:
+        """Give the statement that counts facts, with {model} and the facts open."""
+        return _text(f"{self.name}.{sums.name}.sql")
 
     def empty(self) -> Rows:
         """Give the rows of an aggregate without events."""
         return {table.name: () for table in self.tables if not table.derived}
+
+
+@cache
+def _text(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ decision for the one that was decided upon, a conversion for the one that conver
 it. What is taken back, a decision by its revert or a closing by its reopening, counts no more.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +20,7 @@ from prm_es.aggregates.fields import Money
 from prm_es.frozen import replace
 from prm_es.messages import PARTNER_ROLES, Recorded, Role
 from prm_es.projections import partners
-from prm_es.projections.base import OWN, ReadModel, Row, Rows, Table
+from prm_es.projections.base import OWN, ReadModel, Row, Rows, Sums, Table
 from prm_es.projections.partners import fold_partner
 from prm_es.projections.pipeline import TOUCHES
 
@@ -549,6 +549,68 @@ def _won_customers(deal: Deal) -> tuple[WonCustomer, ...]:
     )
 
 
+# Facts
+
+
+def facts(rows: Rows) -> list[dict[str, object]]:
+    """Give what an aggregate's rows count for in the months of partners: see performance.month.sql."""
+    found: list[dict[str, object]] = []
+    for lead in rows["lead"]:
+        found += _facts_of_lead(lead)
+    for offer in rows["offer"]:
+        accepted = offer.answer == "accepted"
+        which = {"number": offer.number, "at": offer.offered_at, "currency": offer.currency}
+        found.append({"kind": "offer", "partner_id": offer.partner_id, "accepted": accepted, **which})
+    for deal in rows["deal"]:
+        found.append(_fact_of_deal(deal))
+    for one in rows["activity"]:
+        which = {"day": one.happened_on, "currency": one.currency}
+        found.append({"kind": "activity", "partner_id": one.partner_id, "activities": one.activities, **which})
+    for goal in rows["goal"]:
+        found += _facts_of_goal(goal)
+    return found
+
+
+def _facts_of_lead(lead: Lead) -> Iterator[dict[str, object]]:
+    money = {"currency": lead.currency, "amount": lead.amount}
+    if lead.registered_for:
+        yield {"kind": "registered", "partner_id": lead.registered_for, "at": lead.registered_at, **money}
+    if lead.decided_for:
+        became = {
+            "in_time": lead.within_sla,
+            "converted": lead.converted_at is not None,
+            "expired": lead.expired_at is not None,
+        }
+        yield {"kind": lead.decision, "partner_id": lead.decided_for, "at": lead.decided_at, **became, **money}
+    if lead.converted_for:
+        yield {"kind": "converted", "partner_id": lead.converted_for, "at": lead.converted_at, **money}
+
+
+def _fact_of_deal(deal: Deal) -> dict[str, object]:
+    fact = {"kind": deal.status, "partner_id": deal.partner_id, "currency": deal.currency, "amount": deal.amount}
+    if deal.closed_on is None:
+        return {**fact, "day": deal.expected_close_on, "probability": deal.probability}
+    return {**fact, "day": deal.closed_on, "engaged_at": deal.engaged_at}
+
+
+_ENOUGH: Final = Decimal("1E-10")  # of a month's share: a third or a twelfth never ends
+
+
+def _facts_of_goal(goal: Goal) -> Iterator[dict[str, object]]:
+    """Give the share of each month in what a goal for the amount won of all product lines asks."""
+    if goal.status != "active" or goal.metric != "won_amount" or goal.product_line is not None:
+        return
+    months = range(goal.first_on.month, goal.last_on.month + 1)
+    for month in months:
+        share = (
+            goal.target * goal.distribution[month - 1] / 100
+            if goal.distribution
+            else (goal.target / len(months)).quantize(_ENOUGH)
+        )
+        which = {"goal_id": goal.goal_id, "day": date(goal.first_on.year, month, 1), "currency": goal.currency}
+        yield {"kind": "goal", "partner_id": goal.partner_id, "amount": share, **which}
+
+
 _HELD: Final = ("partner_id", "registered_for", "decided_for", "converted_for")
 # What was registered, decided and converted counts for the partner that had the lead then.
 _SEEN: Final = f"({' OR '.join(OWN.replace('partner_id', name) for name in _HELD)})"
@@ -556,7 +618,7 @@ _OF_DEAL: Final = "EXISTS (SELECT FROM {model}.deal d WHERE d.opportunity_id = w
 
 MODEL = ReadModel(
     name="performance",
-    version=6,
+    version=7,
     aggregates=("partner", "lead", "opportunity"),
     tables=(
         Table(Lead, ("lead_id",), seen=_SEEN),
@@ -571,4 +633,5 @@ MODEL = ReadModel(
     fold=fold,
     shared_sql=(partners.SQL,),
     views=("partner_scorecard", "partner_performance", "goals"),
+    sums=(Sums("month", ("partner_id", "month", "currency"), facts),),
 )

@@ -1,3 +1,18 @@
+-- Months and days are cut in the report time zone: here, and nowhere else.
+CREATE FUNCTION {model}.day_of(at timestamptz) RETURNS date LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (at AT TIME ZONE {tz})::date;
+CREATE FUNCTION {model}.month_of(at timestamptz) RETURNS date LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN date_trunc('month', at AT TIME ZONE {tz})::date;
+CREATE FUNCTION {model}.today() RETURNS date LANGUAGE sql STABLE PARALLEL SAFE RETURN {model}.day_of(now());
+CREATE FUNCTION {model}.this_month() RETURNS date LANGUAGE sql STABLE PARALLEL SAFE RETURN {model}.month_of(now());
+CREATE FUNCTION {model}.this_quarter() RETURNS date LANGUAGE sql STABLE PARALLEL SAFE
+RETURN date_trunc('quarter', {model}.today()::timestamp)::date;
+-- The last 12 months are those since this day, which is left out.
+CREATE FUNCTION {model}.year_ago() RETURNS date LANGUAGE sql STABLE PARALLEL SAFE
+RETURN ({model}.today() - interval '1 year')::date;
+CREATE FUNCTION {model}.year_ago_month() RETURNS date LANGUAGE sql STABLE PARALLEL SAFE
+RETURN date_trunc('month', {model}.year_ago()::timestamp)::date;
+
 CREATE TABLE {model}.lead (
     lead_id        uuid PRIMARY KEY,
     origin         text NOT NULL,
@@ -20,14 +35,13 @@ CREATE TABLE {model}.lead (
     expired_at     timestamptz,
     converted_for  uuid,
     converted_at   timestamptz,
-    opportunity_id uuid
+    opportunity_id uuid,
+    decided_month  date GENERATED ALWAYS AS ({model}.month_of(decided_at)) STORED
 ) WITH (fillfactor = 80);
-CREATE INDEX ON {model}.lead (partner_id);
 CREATE INDEX ON {model}.lead (partner_id) WHERE origin = 'registered'
     AND (status IN ('submitted', 'in_review', 'action_required') OR (status = 'approved' AND protected));
-CREATE INDEX ON {model}.lead (registered_for, registered_at);
-CREATE INDEX ON {model}.lead (decided_for);
-CREATE INDEX ON {model}.lead (converted_for);
+CREATE INDEX ON {model}.lead (registered_for);
+CREATE INDEX ON {model}.lead (decided_month, decided_for);
 
 CREATE TABLE {model}.offer (
     lead_id     uuid NOT NULL,
@@ -37,9 +51,10 @@ CREATE TABLE {model}.offer (
     answer      text,
     answered_at timestamptz,
     currency    text,
+    offered_month date GENERATED ALWAYS AS ({model}.month_of(offered_at)) STORED,
     PRIMARY KEY (lead_id, number)
 ) WITH (fillfactor = 80);
-CREATE INDEX ON {model}.offer (partner_id);
+CREATE INDEX ON {model}.offer (partner_id, offered_month);
 
 CREATE TABLE {model}.deal (
     opportunity_id     uuid PRIMARY KEY,
@@ -59,15 +74,15 @@ CREATE TABLE {model}.deal (
     touched_at         timestamptz NOT NULL,
     closed_on          date,
     closed_position    bigint,
-    closed_month       date GENERATED ALWAYS AS (date_trunc('month', closed_on::timestamp)::date) STORED,
-    expected_month     date GENERATED ALWAYS AS (date_trunc('month', expected_close_on::timestamp)::date) STORED
+    closed_month       date GENERATED ALWAYS AS (date_trunc('month', closed_on::timestamp)::date) STORED
 ) WITH (fillfactor = 80);
--- A deal is in one of the first two, with all that a partner's figures are summed from: no row is looked at for them.
-CREATE INDEX ON {model}.deal (partner_id, closed_month, closed_on)
-    INCLUDE (status, currency, amount, product_lines, opened_at, engaged_at) WHERE closed_on IS NOT NULL;
-CREATE INDEX ON {model}.deal (partner_id, expected_month, expected_close_on)
-    INCLUDE (status, currency, amount, product_lines, probability) WHERE closed_on IS NULL;
-CREATE INDEX ON {model}.deal (closed_on) INCLUDE (currency, partner_id, amount) WHERE status = 'won';
+-- What a partner's figures want of its deals stands in these: no row is looked at for them.
+CREATE INDEX ON {model}.deal (partner_id, closed_month, currency)
+    INCLUDE (closed_on, opened_at, amount, product_lines) WHERE status = 'won';
+CREATE INDEX ON {model}.deal (closed_month, partner_id)
+    INCLUDE (closed_on, status, currency, amount, engaged_at) WHERE closed_on IS NOT NULL;
+CREATE INDEX ON {model}.deal (partner_id, expected_close_on)
+    INCLUDE (currency, amount, product_lines, touched_at, next_action_due_on) WHERE closed_on IS NULL;
 
 CREATE TABLE {model}.won_customer (
     opportunity_id uuid NOT NULL,
@@ -105,11 +120,9 @@ CREATE TABLE {model}.activity (
     happened_on    date NOT NULL,
     activities     int NOT NULL,
     currency       text,
-    happened_month date GENERATED ALWAYS AS (date_trunc('month', happened_on::timestamp)::date) STORED,
     PRIMARY KEY (aggregate_id, partner_id, happened_on)
 ) WITH (fillfactor = 80);
-CREATE INDEX ON {model}.activity (partner_id, happened_month, happened_on)
-    INCLUDE (aggregate_id, activities, currency);
+CREATE INDEX ON {model}.activity (partner_id, happened_on);
 
 CREATE TABLE {model}.goal (
     partner_id   uuid NOT NULL,
@@ -126,3 +139,41 @@ CREATE TABLE {model}.goal (
     status       text NOT NULL,
     PRIMARY KEY (partner_id, goal_id)
 );
+
+-- Sums of what the rows above say, kept by performance.month.sql. The currency is '' for what has no amount. An open deal
+-- counts in the month of its expected close, in -infinity if it has none.
+CREATE TABLE {model}.month (
+    partner_id         uuid NOT NULL,
+    month              date NOT NULL,
+    currency           text NOT NULL,
+    registered         int NOT NULL,
+    registered_valued  int NOT NULL,
+    registered_amount  numeric NOT NULL,
+    approved           int NOT NULL,
+    rejected           int NOT NULL,
+    decided_in_time    int NOT NULL,
+    approved_converted int NOT NULL,
+    approved_expired   int NOT NULL,
+    offers             int NOT NULL,
+    offers_accepted    int NOT NULL,
+    converted          int NOT NULL,
+    won                int NOT NULL,
+    won_valued         int NOT NULL,
+    won_amount         numeric NOT NULL,
+    lost               int NOT NULL,
+    lost_valued        int NOT NULL,
+    lost_amount        numeric NOT NULL,
+    engaged            int NOT NULL,
+    engaged_days       bigint NOT NULL,
+    activities         int NOT NULL,
+    goals              int NOT NULL,
+    goal               numeric NOT NULL,
+    open               int NOT NULL,
+    open_valued        int NOT NULL,
+    open_amount        numeric NOT NULL,
+    open_weighted      numeric NOT NULL, -- amount x percent
+    happened           int GENERATED ALWAYS AS (
+        registered + approved + rejected + offers + converted + won + lost + activities + goals
+    ) STORED,
+    PRIMARY KEY (partner_id, month, currency)
+) WITH (fillfactor = 80);

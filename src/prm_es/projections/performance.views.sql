@@ -23,7 +23,7 @@ SELECT
         THEN round(expected.value / (g.target - actual.value), 4)
     END AS coverage
 FROM {model}.goal g
-CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today -- no WITH: it would keep indexes away
+CROSS JOIN (SELECT {model}.today() AS day) today -- no WITH: it would keep indexes away
 LEFT JOIN {model}.partner p USING (partner_id)
 LEFT JOIN LATERAL (
     SELECT
@@ -40,30 +40,40 @@ LEFT JOIN LATERAL (
 ) elapsed ON true
 LEFT JOIN LATERAL ( -- made once for all that is told of it, and not at all for who does not ask
     SELECT CASE g.metric
-        WHEN 'won_amount' THEN (
+        WHEN 'won_amount' THEN CASE WHEN g.product_line IS NULL THEN (
+            SELECT coalesce(sum(m.won_amount), 0) FROM {model}.month m
+            WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on AND m.currency = g.currency
+        ) ELSE (
             SELECT coalesce(sum(d.amount), 0) FROM {model}.deal d
             WHERE d.partner_id = g.partner_id AND d.status = 'won' AND d.closed_on BETWEEN g.first_on AND g.last_on
-                AND d.currency = g.currency AND (g.product_line IS NULL OR g.product_line = ANY (d.product_lines))
-        )
-        WHEN 'won_count' THEN (
+                AND d.currency = g.currency AND g.product_line = ANY (d.product_lines)
+        ) END
+        WHEN 'won_count' THEN CASE WHEN g.product_line IS NULL THEN (
+            SELECT coalesce(sum(m.won), 0)::numeric FROM {model}.month m
+            WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on
+        ) ELSE (
             SELECT count(*)::numeric FROM {model}.deal d
             WHERE d.partner_id = g.partner_id AND d.status = 'won' AND d.closed_on BETWEEN g.first_on AND g.last_on
-                AND (g.product_line IS NULL OR g.product_line = ANY (d.product_lines))
-        )
-        WHEN 'registered_amount' THEN (
+                AND g.product_line = ANY (d.product_lines)
+        ) END
+        WHEN 'registered_amount' THEN CASE WHEN g.product_line IS NULL THEN (
+            SELECT coalesce(sum(m.registered_amount), 0) FROM {model}.month m
+            WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on AND m.currency = g.currency
+        ) ELSE (
             SELECT coalesce(sum(l.amount), 0) FROM {model}.lead l
             WHERE l.registered_for = g.partner_id
-                AND l.registered_at >= g.first_on::timestamp AT TIME ZONE {tz}
-                AND l.registered_at < (g.last_on + 1)::timestamp AT TIME ZONE {tz}
-                AND l.currency = g.currency AND (g.product_line IS NULL OR g.product_line = ANY (l.product_lines))
-        )
-        WHEN 'registered_count' THEN (
+                AND {model}.day_of(l.registered_at) BETWEEN g.first_on AND g.last_on
+                AND l.currency = g.currency AND g.product_line = ANY (l.product_lines)
+        ) END
+        WHEN 'registered_count' THEN CASE WHEN g.product_line IS NULL THEN (
+            SELECT coalesce(sum(m.registered), 0)::numeric FROM {model}.month m
+            WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on
+        ) ELSE (
             SELECT count(*)::numeric FROM {model}.lead l
             WHERE l.registered_for = g.partner_id
-                AND l.registered_at >= g.first_on::timestamp AT TIME ZONE {tz}
-                AND l.registered_at < (g.last_on + 1)::timestamp AT TIME ZONE {tz}
-                AND (g.product_line IS NULL OR g.product_line = ANY (l.product_lines))
-        )
+                AND {model}.day_of(l.registered_at) BETWEEN g.first_on AND g.last_on
+                AND g.product_line = ANY (l.product_lines)
+        ) END
         WHEN 'new_customers' THEN (
             SELECT count(*)::numeric FROM {model}.deal d
             WHERE d.partner_id = g.partner_id AND d.status = 'won' AND d.closed_on BETWEEN g.first_on AND g.last_on
@@ -81,25 +91,36 @@ LEFT JOIN LATERAL ( -- made once for all that is told of it, and not at all for 
                 ) IS NULL -- not NOT EXISTS, which reads all of won_customer for each goal
                 ELSE NOT {model}.won_before(d.opportunity_id) END
         )
-        WHEN 'activities' THEN (
+        WHEN 'activities' THEN CASE WHEN g.product_line IS NULL THEN (
+            SELECT coalesce(sum(m.activities), 0)::numeric FROM {model}.month m
+            WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on
+        ) ELSE (
             SELECT coalesce(sum(a.activities), 0)::numeric FROM {model}.activity a
             WHERE a.partner_id = g.partner_id AND a.happened_on BETWEEN g.first_on AND g.last_on
-                AND (g.product_line IS NULL OR g.product_line = ANY (coalesce(
+                AND g.product_line = ANY (coalesce(
                     (SELECT d.product_lines FROM {model}.deal d WHERE d.opportunity_id = a.aggregate_id),
                     (SELECT l.product_lines FROM {model}.lead l WHERE l.lead_id = a.aggregate_id)
-                )))
-        )
+                ))
+        ) END
     END AS value
 ) actual ON true
 LEFT JOIN LATERAL (
-    SELECT CASE g.metric
-        WHEN 'won_amount' THEN coalesce(sum(d.amount) FILTER (WHERE d.currency = g.currency), 0)
-        WHEN 'won_count' THEN count(*)::numeric
-    END AS value
-    FROM {model}.deal d
-    WHERE g.metric IN ('won_amount', 'won_count') AND d.partner_id = g.partner_id AND d.status = 'open'
-        AND d.closed_on IS NULL AND d.expected_close_on BETWEEN g.first_on AND g.last_on
-        AND (g.product_line IS NULL OR g.product_line = ANY (d.product_lines))
+    SELECT CASE WHEN g.metric NOT IN ('won_amount', 'won_count') THEN NULL WHEN g.product_line IS NULL THEN (
+        SELECT CASE g.metric
+            WHEN 'won_amount' THEN coalesce(sum(m.open_amount) FILTER (WHERE m.currency = g.currency), 0)
+            WHEN 'won_count' THEN coalesce(sum(m.open), 0)::numeric
+        END
+        FROM {model}.month m
+        WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on
+    ) ELSE (
+        SELECT CASE g.metric
+            WHEN 'won_amount' THEN coalesce(sum(d.amount) FILTER (WHERE d.currency = g.currency), 0)
+            WHEN 'won_count' THEN count(*)::numeric
+        END
+        FROM {model}.deal d
+        WHERE d.partner_id = g.partner_id AND d.closed_on IS NULL
+            AND d.expected_close_on BETWEEN g.first_on AND g.last_on AND g.product_line = ANY (d.product_lines)
+    ) END AS value
 ) expected ON true;
 
 COMMENT ON VIEW {read}.goals IS 'Each goal of each partner, with what was reached by today.';
@@ -125,180 +146,110 @@ COMMENT ON COLUMN {read}.goals.gap IS 'target - actual; negative once it is exce
 COMMENT ON COLUMN {read}.goals.coverage IS 'For won_amount and won_count: open deals expected to close in the period (amount or number, unweighted) / (target - actual). Null once the target is reached or the period is over, and for other metrics.';
 
 CREATE VIEW {read}.partner_performance WITH (security_invoker) AS
-WITH facts AS (
-    SELECT
-        registered_for AS partner_id,
-        date_trunc('month', registered_at AT TIME ZONE {tz})::date AS month,
-        currency,
-        'registered' AS kind,
-        NULL AS detail,
-        amount,
-        NULL::boolean AS in_time,
-        NULL::boolean AS converted,
-        NULL::boolean AS expired,
-        NULL::int AS engaged_days,
-        1 AS number
-    FROM {model}.lead WHERE registered_for IS NOT NULL
-    UNION ALL
-    SELECT
-        decided_for, date_trunc('month', decided_at AT TIME ZONE {tz})::date, currency, decision, reason, amount,
-        within_sla, converted_at IS NOT NULL, expired_at IS NOT NULL, NULL, 1
-    FROM {model}.lead WHERE decided_for IS NOT NULL
-    UNION ALL
-    SELECT
-        converted_for, date_trunc('month', converted_at AT TIME ZONE {tz})::date, currency, 'converted', NULL, amount,
-        NULL, NULL, NULL, NULL, 1
-    FROM {model}.lead WHERE converted_for IS NOT NULL
-    UNION ALL
-    SELECT
-        partner_id, date_trunc('month', offered_at AT TIME ZONE {tz})::date, currency, 'offer', answer, NULL,
-        NULL, NULL, NULL, NULL, 1
-    FROM {model}.offer
-    UNION ALL
-    SELECT
-        partner_id, closed_month, currency, status, NULL, amount, NULL, NULL, NULL,
-        closed_on - (engaged_at AT TIME ZONE {tz})::date, 1
-    FROM {model}.deal WHERE closed_on IS NOT NULL
-    UNION ALL
-    SELECT partner_id, happened_month, currency, 'activity', NULL, NULL, NULL, NULL, NULL, NULL, activities
-    FROM {model}.activity
-    UNION ALL
-    SELECT
-        g.partner_id, start::date, g.currency, 'goal', NULL,
-        CASE WHEN cardinality(g.distribution) = 0
-            THEN g.target / (1 + extract(month FROM g.last_on) - extract(month FROM g.first_on))
-            ELSE g.target * g.distribution[extract(month FROM start)::int] / 100
-        END,
-        NULL, NULL, NULL, NULL, 1
-    FROM {model}.goal g
-    CROSS JOIN LATERAL generate_series(g.first_on::timestamp, g.last_on::timestamp, interval '1 month') start
-    WHERE g.status = 'active' AND g.metric = 'won_amount' AND g.product_line IS NULL
-    UNION ALL
-    SELECT partner_id, expected_month, currency, 'open', NULL, amount, NULL, NULL, NULL, NULL, 1
-    FROM {model}.deal
-    WHERE closed_on IS NULL AND expected_month >= date_trunc('month', now() AT TIME ZONE {tz})::date
-),
-figures AS (
-    SELECT
-        partner_id,
-        month,
-        currency,
-        count(*) FILTER (WHERE kind = 'registered') AS registered,
-        sum(amount) FILTER (WHERE kind = 'registered') AS registered_amount,
-        count(*) FILTER (WHERE kind = 'approved') AS approved,
-        count(*) FILTER (WHERE kind = 'rejected') AS rejected,
-        array_agg(detail ORDER BY detail) FILTER (WHERE kind = 'rejected') AS reasons,
-        count(*) FILTER (WHERE kind IN ('approved', 'rejected')) AS decided,
-        count(*) FILTER (WHERE kind IN ('approved', 'rejected') AND in_time) AS decided_in_time,
-        count(*) FILTER (WHERE kind = 'approved' AND converted) AS approved_converted,
-        count(*) FILTER (WHERE kind = 'approved' AND expired) AS approved_expired,
-        count(*) FILTER (WHERE kind = 'offer') AS offers,
-        count(*) FILTER (WHERE kind = 'offer' AND detail = 'accepted') AS offers_accepted,
-        count(*) FILTER (WHERE kind = 'converted') AS converted,
-        count(*) FILTER (WHERE kind = 'won') AS won,
-        sum(amount) FILTER (WHERE kind = 'won') AS won_amount,
-        count(amount) FILTER (WHERE kind = 'won') AS won_valued,
-        count(*) FILTER (WHERE kind = 'lost') AS lost,
-        sum(amount) FILTER (WHERE kind = 'lost') AS lost_amount,
-        avg(engaged_days) FILTER (WHERE kind IN ('won', 'lost')) AS cycle_days_mean_closed,
-        coalesce(sum(number) FILTER (WHERE kind = 'activity'), 0) AS activities,
-        sum(amount) FILTER (WHERE kind = 'goal') AS goal,
-        coalesce(sum(amount) FILTER (WHERE kind = 'open'), 0) AS expected_amount
-    FROM facts
-    GROUP BY partner_id, month, currency
-    HAVING count(*) FILTER (WHERE kind <> 'open') > 0
-),
--- Medians want their rows sorted; each is made apart, so that whoever does not ask for one sorts nothing.
-decided AS (
+-- Medians want their rows sorted, reasons each by itself: each is made apart, so that who does not ask for it has it not.
+WITH decided AS (
     SELECT
         decided_for AS partner_id,
-        date_trunc('month', decided_at AT TIME ZONE {tz})::date AS month,
-        coalesce(currency, '') AS money,
-        (percentile_disc(0.5) WITHIN GROUP (ORDER BY waited_seconds)
-            + percentile_disc(0.5) WITHIN GROUP (ORDER BY waited_seconds DESC)) / 2.0 AS seconds_median,
-        percentile_disc(0.9) WITHIN GROUP (ORDER BY waited_seconds) AS seconds_p90
+        decided_month AS month,
+        coalesce(currency, '') AS currency,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY waited_seconds::float8)::numeric AS seconds_median,
+        percentile_disc(0.9) WITHIN GROUP (ORDER BY waited_seconds::float8)::numeric AS seconds_p90
     FROM {model}.lead WHERE decided_for IS NOT NULL
+    GROUP BY 1, 2, 3
+),
+rejections AS (
+    SELECT partner_id, month, currency, jsonb_object_agg(reason, number) AS by_reason
+    FROM (
+        SELECT
+            decided_for AS partner_id, decided_month AS month, coalesce(currency, '') AS currency, reason,
+            count(*) AS number
+        FROM {model}.lead WHERE decided_for IS NOT NULL AND decision = 'rejected'
+        GROUP BY 1, 2, 3, 4
+    ) counted
     GROUP BY 1, 2, 3
 ),
 accepted AS (
     SELECT
         partner_id,
-        date_trunc('month', offered_at AT TIME ZONE {tz})::date AS month,
-        coalesce(currency, '') AS money,
-        (percentile_disc(0.5) WITHIN GROUP (ORDER BY floor(extract(epoch FROM answered_at - offered_at))::bigint)
-            + percentile_disc(0.5) WITHIN GROUP (ORDER BY floor(extract(epoch FROM answered_at - offered_at))::bigint DESC)) / 2.0 AS seconds_median
+        offered_month AS month,
+        coalesce(currency, '') AS currency,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY floor(extract(epoch FROM answered_at - offered_at))::float8)::numeric
+            AS seconds_median
     FROM {model}.offer WHERE answer = 'accepted'
     GROUP BY 1, 2, 3
 ),
 cycles AS (
-    SELECT
-        partner_id,
-        closed_month AS month,
-        coalesce(currency, '') AS money,
-        (percentile_disc(0.5) WITHIN GROUP (ORDER BY closed_on - (opened_at AT TIME ZONE {tz})::date)
-            + percentile_disc(0.5) WITHIN GROUP (ORDER BY closed_on - (opened_at AT TIME ZONE {tz})::date DESC)) / 2.0 AS days_median
-    FROM {model}.deal WHERE status = 'won' AND closed_on IS NOT NULL
-    GROUP BY 1, 2, 3
+    SELECT partner_id, closed_month AS month, coalesce(currency, '') AS currency, days_median
+    FROM (
+        SELECT
+            partner_id,
+            closed_month,
+            currency,
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY (closed_on - {model}.day_of(opened_at))::float8)::numeric
+                AS days_median
+        FROM {model}.deal WHERE status = 'won'
+        GROUP BY partner_id, closed_month, currency
+    ) sorted_by_index
 )
 SELECT
-    f.partner_id,
+    m.partner_id,
     p.name AS partner,
-    f.month,
-    f.currency,
-    f.registered,
-    f.registered_amount,
-    f.approved,
-    f.rejected,
-    (
-        SELECT coalesce(jsonb_object_agg(counted.reason, counted.number), '{{}}')
-        FROM (SELECT reason, count(*) AS number FROM unnest(f.reasons) reason GROUP BY reason) counted
-    ) AS rejected_by_reason,
-    f.decided,
-    round(f.approved::numeric / nullif(f.decided, 0), 5) AS approval_rate,
+    m.month,
+    nullif(m.currency, '') AS currency,
+    m.registered::bigint AS registered,
+    CASE WHEN m.registered_valued > 0 THEN m.registered_amount END AS registered_amount,
+    m.approved::bigint AS approved,
+    m.rejected::bigint AS rejected,
+    coalesce(rejections.by_reason, '{{}}') AS rejected_by_reason,
+    (m.approved + m.rejected)::bigint AS decided,
+    round(m.approved::numeric / nullif(m.approved + m.rejected, 0), 5) AS approval_rate,
     round(decided.seconds_median / 3600, 2) AS decision_hours_median,
-    round(decided.seconds_p90 / 3600.0, 2) AS decision_hours_p90,
-    round(f.decided_in_time::numeric / nullif(f.decided, 0), 5) AS within_sla_share,
-    f.approved_converted,
-    round(f.approved_converted::numeric / nullif(f.approved, 0), 5) AS converted_share,
-    f.approved_expired,
-    round(f.approved_expired::numeric / nullif(f.approved, 0), 5) AS expired_share,
-    f.offers,
-    f.offers_accepted,
-    round(f.offers_accepted::numeric / nullif(f.offers, 0), 5) AS accept_rate,
+    round(decided.seconds_p90 / 3600, 2) AS decision_hours_p90,
+    round(m.decided_in_time::numeric / nullif(m.approved + m.rejected, 0), 5) AS within_sla_share,
+    m.approved_converted::bigint AS approved_converted,
+    round(m.approved_converted::numeric / nullif(m.approved, 0), 5) AS converted_share,
+    m.approved_expired::bigint AS approved_expired,
+    round(m.approved_expired::numeric / nullif(m.approved, 0), 5) AS expired_share,
+    m.offers::bigint AS offers,
+    m.offers_accepted::bigint AS offers_accepted,
+    round(m.offers_accepted::numeric / nullif(m.offers, 0), 5) AS accept_rate,
     round(accepted.seconds_median / 3600, 2) AS accept_hours_median,
-    f.converted,
-    f.won,
-    f.lost,
-    round(f.won::numeric / nullif(f.won + f.lost, 0), 5) AS win_rate,
-    f.won_amount,
-    f.lost_amount,
-    round(f.won_amount / nullif(f.won_amount + coalesce(f.lost_amount, 0), 0), 5) AS win_rate_by_value,
-    round(f.won_amount / nullif(f.won_valued, 0), 2) AS average_deal,
+    m.converted::bigint AS converted,
+    m.won::bigint AS won,
+    m.lost::bigint AS lost,
+    round(m.won::numeric / nullif(m.won + m.lost, 0), 5) AS win_rate,
+    CASE WHEN m.won_valued > 0 THEN m.won_amount END AS won_amount,
+    CASE WHEN m.lost_valued > 0 THEN m.lost_amount END AS lost_amount,
+    CASE WHEN m.won_valued > 0 THEN round(m.won_amount / nullif(m.won_amount + m.lost_amount, 0), 5) END
+        AS win_rate_by_value,
+    round(m.won_amount / nullif(m.won_valued, 0), 2) AS average_deal,
     round(cycles.days_median, 1) AS cycle_days_median_won,
-    round(f.cycle_days_mean_closed, 3) AS cycle_days_mean_closed,
-    f.activities,
-    round(f.goal, 4) AS goal,
-    round(100 * coalesce(f.won_amount, 0) / nullif(f.goal, 0), 2) AS attainment_percent,
-    round(100 * coalesce(f.won_amount, 0) / nullif(f.goal * elapsed.share, 0), 2) AS pace_percent,
-    round(f.goal - coalesce(f.won_amount, 0), 4) AS gap,
-    CASE WHEN f.month >= date_trunc('month', today.day::timestamp)::date AND f.goal > coalesce(f.won_amount, 0)
-        THEN round(f.expected_amount / (f.goal - coalesce(f.won_amount, 0)), 4)
+    round(m.engaged_days::numeric / nullif(m.engaged, 0), 3) AS cycle_days_mean_closed,
+    m.activities::bigint AS activities,
+    goal.asked AS goal,
+    round(100 * m.won_amount / nullif(goal.asked, 0), 2) AS attainment_percent,
+    round(100 * m.won_amount / nullif(m.goal * elapsed.share, 0), 2) AS pace_percent,
+    goal.asked - m.won_amount AS gap,
+    CASE WHEN m.month >= date_trunc('month', today.day::timestamp)::date AND m.goal > m.won_amount
+        THEN round(m.open_amount / (m.goal - m.won_amount), 4)
     END AS coverage
-FROM figures f
-CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today
+FROM {model}.month m
+CROSS JOIN LATERAL (SELECT CASE WHEN m.goals > 0 THEN round(m.goal, 4) END AS asked) goal
+CROSS JOIN (SELECT {model}.today() AS day) today
 CROSS JOIN LATERAL (
-    SELECT least(1, greatest(0, (today.day - f.month + 1)::numeric
-        / extract(day FROM f.month::timestamp + interval '1 month' - interval '1 day'))) AS share
+    SELECT CASE WHEN m.goals > 0 THEN least(1, greatest(0, (today.day - m.month + 1)::numeric
+        / extract(day FROM m.month::timestamp + interval '1 month' - interval '1 day'))) END AS share
 ) elapsed
-LEFT JOIN {model}.partner p ON p.partner_id = f.partner_id
+LEFT JOIN {model}.partner p ON p.partner_id = m.partner_id
 LEFT JOIN decided
-    ON decided.partner_id = f.partner_id AND decided.month = f.month AND decided.money = coalesce(f.currency, '')
+    ON decided.partner_id = m.partner_id AND decided.month = m.month AND decided.currency = m.currency
+LEFT JOIN rejections
+    ON rejections.partner_id = m.partner_id AND rejections.month = m.month AND rejections.currency = m.currency
 LEFT JOIN accepted
-    ON accepted.partner_id = f.partner_id AND accepted.month = f.month AND accepted.money = coalesce(f.currency, '')
+    ON accepted.partner_id = m.partner_id AND accepted.month = m.month AND accepted.currency = m.currency
 LEFT JOIN cycles
-    ON cycles.partner_id = f.partner_id AND cycles.month = f.month AND cycles.money = coalesce(f.currency, '')
--- A lead that was handed on has facts of others too.
-WHERE {vendor} OR f.partner_id = ANY ({seen});
+    ON cycles.partner_id = m.partner_id AND cycles.month = m.month AND cycles.currency = m.currency
+WHERE m.happened > 0;
 
 COMMENT ON VIEW {read}.partner_performance IS 'Each partner''s work by month and currency. Everything counts in exactly one row, so that counts and amounts can be summed over rows: in that of the currency of the amount of its lead or deal, as it is now; the row whose currency is null collects what has no amount. Rates are of the row: over several rows divide the sums. Months are cut in the report time zone. The open pipeline is as at now only: see partner_scorecard.';
 COMMENT ON COLUMN {read}.partner_performance.partner_id IS 'The partner that had the lead or deal when it happened: who registered, who was decided upon, who converted, who was of record at closing. A later transfer changes nothing here.';
@@ -351,76 +302,84 @@ SELECT
     p.channel_manager,
     p.territories,
     coalesce(live.registrations, 0) AS live_registrations,
-    coalesce(deals.open, 0) AS open_deals,
-    coalesce(deals.stalled, 0) AS stalled,
-    coalesce(deals.overdue, 0) AS overdue,
+    coalesce(counts.open, 0) AS open_deals,
+    coalesce(late.stalled, 0) AS stalled,
+    coalesce(late.overdue, 0) AS overdue,
     money.open_amount,
     money.weighted_amount,
-    coalesce(deals.won_month, 0) AS won_month,
+    coalesce(counts.won_month, 0) AS won_month,
     money.won_amount_month,
-    coalesce(deals.lost_month, 0) AS lost_month,
+    coalesce(counts.lost_month, 0) AS lost_month,
     money.lost_amount_month,
-    coalesce(deals.won_quarter, 0) AS won_quarter,
+    coalesce(counts.won_quarter, 0) AS won_quarter,
     money.won_amount_quarter,
-    coalesce(deals.lost_quarter, 0) AS lost_quarter,
+    coalesce(counts.lost_quarter, 0) AS lost_quarter,
     money.lost_amount_quarter,
-    coalesce(deals.won_year, 0) AS won_12_months,
+    coalesce(counts.won_year, 0) AS won_12_months,
     money.won_amount_year AS won_amount_12_months,
-    coalesce(deals.lost_year, 0) AS lost_12_months,
+    coalesce(counts.lost_year, 0) AS lost_12_months,
     money.lost_amount_year AS lost_amount_12_months,
-    round(deals.won_year::numeric / nullif(deals.won_year + deals.lost_year, 0), 5) AS win_rate,
+    round(counts.won_year::numeric / nullif(counts.won_year + counts.lost_year, 0), 5) AS win_rate,
     round(money.won_amount_year / nullif(money.won_amount_year + coalesce(money.lost_amount_year, 0), 0), 5)
         AS win_rate_by_value,
     round(money.won_amount_year / nullif(money.won_valued_year, 0), 2) AS average_deal,
-    round(deals.cycle_days_median_won, 1) AS cycle_days_median_won,
-    round(deals.cycle_days_mean_closed, 3) AS cycle_days_mean_closed,
-    coalesce(decisions.decided, 0) AS decided_12_months,
-    round(decisions.approved::numeric / nullif(decisions.decided, 0), 5) AS approval_rate,
+    round(cycles.days_median, 1) AS cycle_days_median_won,
+    round(counts.cycle_days_mean_closed, 3) AS cycle_days_mean_closed,
+    coalesce(counts.decided, 0) AS decided_12_months,
+    round(counts.approved::numeric / nullif(counts.decided, 0), 5) AS approval_rate,
     acts.last_at AS last_act_at,
     p.status = 'active' AND coalesce(acts.last_at, p.since) < now() - interval '90 days' AS at_risk,
     p.status = 'active' AND coalesce(acts.last_at, p.since) < now() - interval '180 days' AS dormant,
-    CASE WHEN goals.currency = money.currency THEN goals.period END AS goal_period,
-    CASE WHEN goals.currency = money.currency THEN goals.target END AS goal,
-    CASE WHEN goals.currency = money.currency THEN goals.actual END AS goal_actual,
-    CASE WHEN goals.currency = money.currency THEN goals.attainment_percent END AS attainment_percent,
-    CASE WHEN goals.currency = money.currency THEN goals.pace_percent END AS pace_percent,
-    CASE WHEN goals.currency = money.currency THEN goals.gap END AS gap,
-    CASE WHEN goals.currency = money.currency THEN goals.coverage END AS coverage,
+    CASE WHEN goal.currency = money.currency THEN goal.period END AS goal_period,
+    CASE WHEN goal.currency = money.currency THEN goal.target END AS goal,
+    CASE WHEN goal.currency = money.currency THEN goal.actual END AS goal_actual,
+    CASE WHEN goal.currency = money.currency THEN goal.attainment_percent END AS attainment_percent,
+    CASE WHEN goal.currency = money.currency THEN goal.pace_percent END AS pace_percent,
+    CASE WHEN goal.currency = money.currency THEN goal.gap END AS gap,
+    CASE WHEN goal.currency = money.currency THEN goal.coverage END AS coverage,
     coalesce(goals.goals, '[]') AS goals,
     -- Made once for all who look their place up.
     CASE WHEN {vendor} THEN ((
         SELECT jsonb_object_agg(partner_id || currency, place)
         FROM (
             SELECT partner_id, currency, rank() OVER (PARTITION BY currency ORDER BY sum(amount) DESC) AS place
-            FROM {model}.deal
-            WHERE status = 'won' AND currency IS NOT NULL
-                AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
+            FROM (
+                SELECT partner_id, currency, won_amount AS amount
+                FROM {model}.month
+                WHERE won > 0 AND currency <> '' AND month > (SELECT {model}.year_ago_month())
+                UNION ALL
+                SELECT partner_id, currency, amount
+                FROM {model}.deal
+                WHERE status = 'won' AND currency IS NOT NULL
+                    AND closed_month = (SELECT {model}.year_ago_month()) AND closed_on > (SELECT {model}.year_ago())
+            ) one
             GROUP BY partner_id, currency
         ) placed
     ) ->> (p.partner_id || money.currency))::bigint END AS won_rank
 FROM {model}.partner p
-LEFT JOIN (
+LEFT JOIN ( -- of the month in which the 12 begin, what of it is in them is looked up
     SELECT
         partner_id,
         currency,
-        sum(amount) FILTER (WHERE status = 'open') AS open_amount,
-        sum(amount * probability * 0.01) FILTER (WHERE status = 'open') AS weighted_amount,
-        sum(amount) FILTER (WHERE status = 'won' AND closed_on >= (SELECT date_trunc('month', now() AT TIME ZONE {tz})::date)) AS won_amount_month,
-        sum(amount) FILTER (WHERE status = 'lost' AND closed_on >= (SELECT date_trunc('month', now() AT TIME ZONE {tz})::date)) AS lost_amount_month,
-        sum(amount) FILTER (WHERE status = 'won' AND closed_on >= (SELECT date_trunc('quarter', now() AT TIME ZONE {tz})::date)) AS won_amount_quarter,
-        sum(amount) FILTER (WHERE status = 'lost' AND closed_on >= (SELECT date_trunc('quarter', now() AT TIME ZONE {tz})::date)) AS lost_amount_quarter,
-        sum(amount) FILTER (WHERE status = 'won') AS won_amount_year,
-        count(amount) FILTER (WHERE status = 'won') AS won_valued_year,
-        sum(amount) FILTER (WHERE status = 'lost') AS lost_amount_year
+        sum(open_amount) FILTER (WHERE open_valued > 0) AS open_amount,
+        sum(open_weighted * 0.01) FILTER (WHERE open_valued > 0) AS weighted_amount,
+        sum(won_amount) FILTER (WHERE won > 0 AND month >= (SELECT {model}.this_month())) AS won_amount_month,
+        sum(lost_amount) FILTER (WHERE lost > 0 AND month >= (SELECT {model}.this_month())) AS lost_amount_month,
+        sum(won_amount) FILTER (WHERE won > 0 AND month >= (SELECT {model}.this_quarter())) AS won_amount_quarter,
+        sum(lost_amount) FILTER (WHERE lost > 0 AND month >= (SELECT {model}.this_quarter())) AS lost_amount_quarter,
+        sum(won_amount) FILTER (WHERE won > 0 AND month > (SELECT {model}.year_ago_month())) AS won_amount_year,
+        sum(won) FILTER (WHERE month > (SELECT {model}.year_ago_month())) AS won_valued_year,
+        sum(lost_amount) FILTER (WHERE lost > 0 AND month > (SELECT {model}.year_ago_month())) AS lost_amount_year
     FROM (
-        SELECT partner_id, currency, status, amount, NULL::int AS probability, closed_on FROM {model}.deal
-        WHERE currency IS NOT NULL
-            AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
+        SELECT partner_id, currency, month, open_valued, open_amount, open_weighted, won, won_amount, lost, lost_amount
+        FROM {model}.month
+        WHERE currency <> '' AND (open > 0 OR month > (SELECT {model}.year_ago_month()) AND won + lost > 0)
         UNION ALL
-        SELECT partner_id, currency, status, amount, probability, NULL FROM {model}.deal
-        WHERE currency IS NOT NULL AND closed_on IS NULL
+        SELECT partner_id, currency, closed_on, 0, 0, 0, (status = 'won')::int, amount, (status = 'lost')::int, amount
+        FROM {model}.deal
+        WHERE currency IS NOT NULL AND closed_month = (SELECT {model}.year_ago_month()) AND closed_on > (SELECT {model}.year_ago())
         UNION ALL
-        SELECT partner_id, currency, NULL, NULL, NULL, NULL FROM {model}.goal
+        SELECT partner_id, currency, NULL, 0, 0, 0, 0, 0, 0, 0 FROM {model}.goal
         WHERE status = 'active' AND metric = 'won_amount' AND product_line IS NULL
     ) one
     GROUP BY partner_id, currency
@@ -428,60 +387,81 @@ LEFT JOIN (
 LEFT JOIN (
     SELECT
         partner_id,
-        count(*) FILTER (WHERE status = 'open') AS open,
-        count(*) FILTER (WHERE status = 'open' AND touched_at < now() - interval '30 days') AS stalled,
-        count(*) FILTER (WHERE status = 'open' AND (next_action_due_on < (SELECT (now() AT TIME ZONE {tz})::date) OR expected_close_on < (SELECT (now() AT TIME ZONE {tz})::date)))
-            AS overdue,
-        count(*) FILTER (WHERE status = 'won' AND closed_on >= (SELECT date_trunc('month', now() AT TIME ZONE {tz})::date)) AS won_month,
-        count(*) FILTER (WHERE status = 'lost' AND closed_on >= (SELECT date_trunc('month', now() AT TIME ZONE {tz})::date)) AS lost_month,
-        count(*) FILTER (WHERE status = 'won' AND closed_on >= (SELECT date_trunc('quarter', now() AT TIME ZONE {tz})::date)) AS won_quarter,
-        count(*) FILTER (WHERE status = 'lost' AND closed_on >= (SELECT date_trunc('quarter', now() AT TIME ZONE {tz})::date)) AS lost_quarter,
-        count(*) FILTER (WHERE status = 'won' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)) AS won_year,
-        count(*) FILTER (WHERE status = 'lost' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)) AS lost_year,
-        (percentile_disc(0.5) WITHIN GROUP (ORDER BY closed_on - (opened_at AT TIME ZONE {tz})::date) FILTER (WHERE status = 'won' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date))
-            + percentile_disc(0.5) WITHIN GROUP (ORDER BY closed_on - (opened_at AT TIME ZONE {tz})::date DESC) FILTER (WHERE status = 'won' AND closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date))) / 2.0 AS cycle_days_median_won,
-        avg(closed_on - (engaged_at AT TIME ZONE {tz})::date) FILTER (WHERE closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date))
-            AS cycle_days_mean_closed
+        sum(open) AS open,
+        coalesce(sum(won) FILTER (WHERE month >= (SELECT {model}.this_month())), 0) AS won_month,
+        coalesce(sum(lost) FILTER (WHERE month >= (SELECT {model}.this_month())), 0) AS lost_month,
+        coalesce(sum(won) FILTER (WHERE month >= (SELECT {model}.this_quarter())), 0) AS won_quarter,
+        coalesce(sum(lost) FILTER (WHERE month >= (SELECT {model}.this_quarter())), 0) AS lost_quarter,
+        coalesce(sum(won) FILTER (WHERE month > (SELECT {model}.year_ago_month())), 0) AS won_year,
+        coalesce(sum(lost) FILTER (WHERE month > (SELECT {model}.year_ago_month())), 0) AS lost_year,
+        (sum(engaged_days) FILTER (WHERE month > (SELECT {model}.year_ago_month())))::numeric
+            / nullif(sum(engaged) FILTER (WHERE month > (SELECT {model}.year_ago_month())), 0) AS cycle_days_mean_closed,
+        coalesce(sum(approved) FILTER (WHERE month > (SELECT {model}.year_ago_month())), 0) AS approved,
+        coalesce(sum(decided) FILTER (WHERE month > (SELECT {model}.year_ago_month())), 0) AS decided
     FROM (
-        SELECT partner_id, status, closed_on, opened_at, engaged_at, NULL::timestamptz AS touched_at,
-            NULL::date AS next_action_due_on, NULL::date AS expected_close_on
-        FROM {model}.deal WHERE closed_on > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
+        SELECT partner_id, month, open, won, lost, engaged, engaged_days, approved, approved + rejected AS decided
+        FROM {model}.month
+        WHERE open > 0 OR month > (SELECT {model}.year_ago_month())
         UNION ALL
-        SELECT partner_id, status, NULL, NULL, NULL, touched_at, next_action_due_on, expected_close_on
-        FROM {model}.deal WHERE closed_on IS NULL
+        SELECT decided_for, decided_month + 1, 0, 0, 0, 0, 0, (decision = 'approved')::int, 1
+        FROM {model}.lead
+        WHERE decided_month = (SELECT {model}.year_ago_month()) AND {model}.day_of(decided_at) > (SELECT {model}.year_ago())
+        UNION ALL
+        SELECT partner_id, closed_on, 0, (status = 'won')::int, (status = 'lost')::int, (engaged_at IS NOT NULL)::int,
+            closed_on - {model}.day_of(engaged_at), 0, 0
+        FROM {model}.deal
+        WHERE closed_month = (SELECT {model}.year_ago_month()) AND closed_on > (SELECT {model}.year_ago())
     ) one
     GROUP BY partner_id
-) deals ON deals.partner_id = p.partner_id
+) counts ON counts.partner_id = p.partner_id
+LEFT JOIN (
+    SELECT
+        partner_id,
+        count(*) FILTER (WHERE touched_at < now() - interval '30 days') AS stalled,
+        count(*) FILTER (
+            WHERE next_action_due_on < (SELECT {model}.today()) OR expected_close_on < (SELECT {model}.today())
+        ) AS overdue
+    FROM {model}.deal WHERE closed_on IS NULL
+    GROUP BY partner_id
+) late ON late.partner_id = p.partner_id
+LEFT JOIN (
+    SELECT
+        partner_id,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY (closed_on - {model}.day_of(opened_at))::float8)::numeric AS days_median
+    FROM {model}.deal
+    WHERE status = 'won' AND closed_month >= (SELECT {model}.year_ago_month()) AND closed_on > (SELECT {model}.year_ago())
+    GROUP BY partner_id
+) cycles ON cycles.partner_id = p.partner_id
 LEFT JOIN (
     SELECT partner_id, count(*) AS registrations FROM {model}.lead
     WHERE origin = 'registered'
         AND (status IN ('submitted', 'in_review', 'action_required') OR (status = 'approved' AND protected))
     GROUP BY partner_id
 ) live ON live.partner_id = p.partner_id
-LEFT JOIN (
-    SELECT decided_for AS partner_id, count(*) AS decided, count(*) FILTER (WHERE decision = 'approved') AS approved
-    FROM {model}.lead
-    WHERE (decided_at AT TIME ZONE {tz})::date > (SELECT ((now() AT TIME ZONE {tz})::date - interval '1 year')::date)
-    GROUP BY decided_for
-) decisions ON decisions.partner_id = p.partner_id
 LEFT JOIN LATERAL ( -- the last one by the index: to sum them all up would read them all
     SELECT act.last_at FROM {model}.act WHERE act.partner_id = p.partner_id ORDER BY act.last_at DESC LIMIT 1
 ) acts ON true
 LEFT JOIN (
     SELECT
         partner_id,
+        max(period) AS period,
+        max(currency) AS currency,
+        max(target) AS target,
+        max(actual) AS actual,
+        max(attainment_percent) AS attainment_percent,
+        max(pace_percent) AS pace_percent,
+        max(gap) AS gap,
+        max(coverage) AS coverage
+    FROM {read}.goals WHERE current AND metric = 'won_amount' AND product_line IS NULL
+    GROUP BY partner_id
+) goal ON goal.partner_id = p.partner_id
+LEFT JOIN (
+    SELECT
+        partner_id,
         jsonb_agg(jsonb_build_object(
             'metric', metric, 'period', period, 'product_line', product_line, 'currency', currency, 'target', target,
             'actual', actual, 'attainment_percent', attainment_percent, 'pace_percent', pace_percent, 'gap', gap
-        ) ORDER BY metric, product_line NULLS FIRST, first_on) AS goals,
-        max(period) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS period,
-        max(currency) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS currency,
-        max(target) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS target,
-        max(actual) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS actual,
-        max(attainment_percent) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS attainment_percent,
-        max(pace_percent) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS pace_percent,
-        max(gap) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS gap,
-        max(coverage) FILTER (WHERE metric = 'won_amount' AND product_line IS NULL) AS coverage
+        ) ORDER BY metric, product_line NULLS FIRST, first_on) AS goals
     FROM {read}.goals WHERE current
     GROUP BY partner_id
 ) goals ON goals.partner_id = p.partner_id;

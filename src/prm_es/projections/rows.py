@@ -13,7 +13,7 @@ import orjson
 import psycopg2.extras
 from psycopg2 import sql
 
-from prm_es.projections.base import PERSONAL, ReadModel, Row, Rows, Table
+from prm_es.projections.base import PERSONAL, ReadModel, Row, Rows, Sums, Table
 from prm_es.store.vault import TOKEN, all_key_ids, open_text
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
@@ -77,6 +77,24 @@ def save(cursor: Any, model: ReadModel, schema: str, changes: Changes) -> None: 
         if written:
             (_insert if table.derived else _upsert)(cursor, table, schema, written)
     _save_personal(cursor, schema, list(_sealed_changes(model, changes)))
+    for sums in model.sums:  # last, and all at once: others that count the same wait for no more than the end of this
+        _count(cursor, model, sums, schema, list(_changed_facts(sums, changes)))
+
+
+def _changed_facts(sums: Sums, changes: Changes) -> Iterator[Mapping[str, object]]:
+    for before, after in changes.values():
+        old, new = sums.facts(before), sums.facts(after)
+        if old != new:
+            yield from ({**fact, "sign": -1} for fact in old if fact not in new)
+            yield from ({**fact, "sign": 1} for fact in new if fact not in old)
+
+
+def _count(cursor: Any, model: ReadModel, sums: Sums, schema: str, facts: Sequence[Mapping[str, object]]) -> None:  # noqa: ANN401
+    if not facts:
+        return
+    statement = sql.SQL(model.counting_sql(sums)).format(model=sql.Identifier(schema))
+    cursor.execute(statement, (orjson.dumps(facts, default=_json_text).decode(),))
+    _delete(cursor, sums, schema, [key for *key, nothing in cursor if nothing])
 
 
 def _difference(table: Table, changes: Changes) -> tuple[list[Row], list[tuple[Any, ...]]]:
@@ -134,7 +152,7 @@ def _json_text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime | date) else _copy_text(value)
 
 
-def _delete(cursor: Any, table: Table, schema: str, keys: Sequence[tuple[Any, ...]]) -> None:  # noqa: ANN401
+def _delete(cursor: Any, table: Table | Sums, schema: str, keys: Sequence[Sequence[Any]]) -> None:  # noqa: ANN401
     same = sql.SQL(" AND ").join(sql.SQL("t.{0} = gone.{0}").format(sql.Identifier(name)) for name in table.key)
     statement = sql.SQL("DELETE FROM {0} t USING json_populate_recordset(NULL::{0}, %s) gone WHERE {1}").format(
         sql.Identifier(schema, table.name), same
@@ -203,6 +221,7 @@ class Copier:
         self._cursor, self._model, self._schema, self._limit = cursor, model, schema, limit
         self._buffers = {table.name: StringIO() for table in model.tables}
         self._sealed: list[Personal] = []
+        self._facts: list[tuple[Sums, list[Mapping[str, object]]]] = [(sums, []) for sums in model.sums]
         self._held = 0
 
     def add(self, aggregate_id: UUID, rows: Rows) -> None:
@@ -213,6 +232,8 @@ class Copier:
                 self._buffers[table.name].write("\t".join(map(_copy_text, values)) + "\n")
                 self._held += 1
         self._sealed += _sealed_changes(self._model, {aggregate_id: (empty, rows)})
+        for sums, facts in self._facts:
+            facts.extend(_changed_facts(sums, {aggregate_id: (empty, rows)}))
         if self._held >= self._limit:
             self.flush()
 
@@ -226,6 +247,9 @@ class Copier:
         for value in personal_values(self._cursor, self._sealed):
             buffer.write("\t".join(map(_copy_text, value)) + "\n")
         self._copy(PERSONAL, ("key_id", "aggregate_id", "field", "value"), buffer)
+        for sums, facts in self._facts:
+            _count(self._cursor, self._model, sums, self._schema, facts)
+            facts.clear()
         self._sealed, self._held = [], 0
 
     def _copy(self, table: str, columns: Sequence[str], buffer: StringIO) -> None:
