@@ -240,7 +240,7 @@ def _create(cursor: Any, settings: Settings, model: ReadModel, generation: int, 
     roles = {role: sql.Identifier(settings.db_role(role)) for role in ("projector", "reader", "auditor", "portal")}
     bookkeeping = sql.Identifier(settings.projections_schema)
     cursor.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
-    cursor.execute(sql.SQL(model.table_sql).format(model=schema, seen=_SEEN, tz=sql.Literal(settings.report_tz)))
+    cursor.execute(sql.SQL(model.table_sql).format(**_names(settings, schema)))
     for statement in _PERSONAL_AND_GRANTS:
         cursor.execute(sql.SQL(statement).format(model=schema, personal=sql.Identifier(PERSONAL), **roles))
     _hold_partners_to_their_rows(cursor, model, schema, roles)
@@ -257,6 +257,11 @@ def _create(cursor: Any, settings: Settings, model: ReadModel, generation: int, 
         ).format(bookkeeping),
         (model.name, generation, *_places(settings, model)),
     )
+
+
+def _names(settings: Settings, schema: sql.Identifier) -> dict[str, sql.Composable]:
+    """Give what the SQL of a read model leaves open."""
+    return {"model": schema, "tz": sql.Literal(settings.report_tz), "seen": _SEEN, "vendor": _VENDOR}
 
 
 def _hold_partners_to_their_rows(
@@ -486,8 +491,7 @@ def _point_views(cursor: Any, settings: Settings, model: ReadModel, generation: 
         cursor.execute(sql.SQL("DROP VIEW IF EXISTS {}.{}").format(read, sql.Identifier(view)))
     schema = sql.Identifier(schema_of(settings, model.name, generation))
     if model.views:
-        names = {"model": schema, "read": read, "tz": sql.Literal(settings.report_tz), "seen": _SEEN, "vendor": _VENDOR}
-        cursor.execute(sql.SQL(model.view_sql).format(**names))
+        cursor.execute(sql.SQL(model.view_sql).format(read=read, **_names(settings, schema)))
     readers = ("reader", "projector", "auditor", *(("portal",) if model.for_partners else ()))
     roles = [sql.Identifier(settings.db_role(role)) for role in readers]
     for view in model.views:

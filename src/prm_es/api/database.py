@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 5.0
 SEEING: Final = "prm.orgs"
+_SEE: Final = "SELECT set_config(%s, %s, true)"
+_ALONE: Final = ", set_config('max_parallel_workers_per_gather', '0', true)"
 _LEVEL: Final = psycopg2.extensions.ISOLATION_LEVEL_REPEATABLE_READ  # rows and position of one moment
 _Connection = psycopg2.extensions.connection
 
@@ -39,12 +41,12 @@ class Pool:
         self._places = BoundedSemaphore(size)
 
     @contextmanager
-    def transaction(self, orgs: Sequence[UUID]) -> Iterator[Any]:
+    def transaction(self, orgs: Sequence[UUID], *, parallel: bool = True) -> Iterator[Any]:
         """Give a cursor in a read-only transaction that sees these organisations' rows; raises Unavailable."""
         if not self._places.acquire(timeout=PATIENCE_S):
             raise Unavailable(f"every connection of {self._role} is busy")
         try:
-            connection, cursor = self._begun("{" + ",".join(map(str, orgs)) + "}")
+            connection, cursor = self._begun("{" + ",".join(map(str, orgs)) + "}", parallel=parallel)
             try:
                 yield cursor
             except BaseException:
@@ -61,7 +63,7 @@ class Pool:
         for connection in free:
             connection.close()
 
-    def _begun(self, seen: str) -> tuple[_Connection, Any]:
+    def _begun(self, seen: str, *, parallel: bool) -> tuple[_Connection, Any]:
         """Begin a transaction on a connection that works: a pooled one may have lost its server since."""
         while True:
             with self._lock:
@@ -69,7 +71,7 @@ class Pool:
             connection = pooled or self._connected()
             try:
                 cursor = connection.cursor()
-                cursor.execute("SELECT set_config(%s, %s, true)", (SEEING, seen))
+                cursor.execute(_SEE if parallel else _SEE + _ALONE, (SEEING, seen))
             except psycopg2.Error:
                 with suppress(psycopg2.Error):
                     connection.close()
@@ -107,10 +109,13 @@ class Database:
         self._pools = {role: Pool(settings, role, settings.api_connections) for role in ("reader", "portal")}
 
     @contextmanager
-    def reading(self, who: "Principal") -> Iterator[Any]:
-        """Give a cursor on the views as `who` may see them, in one read-only transaction; raises Unavailable."""
+    def reading(self, who: "Principal", *, parallel: bool = True) -> Iterator[Any]:
+        """Give a cursor on the views as `who` may see them, in one read-only transaction; raises Unavailable.
+
+        What an index answers is not to be shared out among processes, though the planner likes to: many ask at once.
+        """
         role: Literal["reader", "portal"] = "portal" if who.partner_side else "reader"
-        with self._pools[role].transaction(who.orgs if who.partner_side else ()) as cursor:
+        with self._pools[role].transaction(who.orgs if who.partner_side else (), parallel=parallel) as cursor:
             yield cursor
 
     def orgs(self, partner_id: UUID) -> tuple[UUID, ...]:

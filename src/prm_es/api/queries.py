@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from hashlib import blake2b
@@ -21,6 +22,7 @@ from prm_es.api import answers, exporting, selecting
 from prm_es.api.access import Asking, router
 from prm_es.api.asked import MAX_LIMIT, Asked, Wrong, read
 from prm_es.api.freshness import Model
+from prm_es.api.indexed import walks
 from prm_es.api.lists import LEADS, LISTS, OPPORTUNITIES, PARTNERS, PERFORMANCE, SCORECARDS, List
 from prm_es.api.live import id_of, marks, marks_of, told
 from prm_es.api.principal import Principal
@@ -68,11 +70,16 @@ def listing(services: Services, who: Principal, name: str, given: Sequence[tuple
     here = surroundings(services.settings)
     asked = read(one, given, here.today)
     as_of = services.freshness.models()[one.model]
-    with services.database.reading(who) as cursor:
+    with _reading(services, who, one, asked) as cursor:
         if asked.groups:
             return Listing(answers.groups(cursor, one, asked, here)[0], None, as_of)
         page = answers.page(cursor, one, asked, here)
     return Listing(page.items, page.following, as_of)
+
+
+def _reading(services: Services, who: Principal, one: List, asked: Asked) -> AbstractContextManager[Any]:
+    walked = not asked.groups and walks(one.name, asked.filters, asked.sort)
+    return services.database.reading(who, parallel=not walked)
 
 
 # Lists
@@ -121,7 +128,7 @@ def _problem(wrong: Wrong) -> Problem:
 
 
 def _content(services: Services, who: Principal, one: List, asked: Asked, here: Surroundings) -> dict[str, Any]:
-    with services.database.reading(who) as cursor:
+    with _reading(services, who, one, asked) as cursor:
         if asked.groups:
             items, more = answers.groups(cursor, one, asked, here)
             return {"items": items, "next": None, "more": more}

@@ -142,7 +142,7 @@ class ReadModel:
 
     @property
     def table_sql(self) -> str:
-        """DDL of the tables, with {model}, {seen} and {tz} open; those shared with other read models first."""
+        """DDL of the tables, with the same names open as for the views but {read}; shared ones first."""
         return "\n".join(_text(f"{one}.tables.sql") for one in (*self.shared_sql, self.name))
 
     @property
