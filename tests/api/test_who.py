@@ -2,6 +2,7 @@
 
 import hmac
 import re
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from prm_es.api.issuer.logins import LOGINS
 from prm_es.errors import Usage
 from prm_es.settings import Settings
 from tests.api.conftest import ONE, Api
+from tests.workers import until
 
 
 def problem(answer: httpx2.Response) -> tuple[int, str]:
@@ -75,6 +77,22 @@ def test_a_token_of_another_key_issuer_audience_or_time_is_refused(api: Api) -> 
     found = {why: problem(api.get("/api/me", headers={"Authorization": f"Bearer {one}"})) for why, one in bad.items()}
     assert found == dict.fromkeys(bad, (401, "actor.unknown"))
     assert api.get("/api/me", headers={"Authorization": f"Bearer {jwt.encode(head, _claims(api), key)}"}).is_success
+
+
+def test_a_token_that_was_let_in_is_refused_once_it_is_over(api: Api) -> None:
+    key = api.signer._key
+    ends = int(time.time()) - api.settings.oidc_leeway + 3
+    token = jwt.encode({"alg": "ES256", "kid": key.kid}, _claims(api, exp=ends), key)
+    asked = {"Authorization": f"Bearer {token}"}
+    assert [api.get("/api/me", headers=asked).status_code for _time in range(2)] == [200, 200]
+
+    def refused() -> httpx2.Response | None:
+        answer = api.get("/api/me", headers=asked)
+        return None if answer.is_success else answer
+
+    over = until(refused, "its end")
+    assert over is not None
+    assert problem(over) == (401, "actor.unknown")
 
 
 def _by_secret(token: str, secret: bytes) -> str:

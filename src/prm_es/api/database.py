@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 5.0
 SEEING: Final = "prm.orgs"
-_SEE: Final = "SELECT set_config(%s, %s, true)"
+# Rows and position of one moment; begun with what it is to see, which saves a question and its answer.
+_SEE: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT set_config(%s, %s, true)"
 _ALONE: Final = ", set_config('max_parallel_workers_per_gather', '0', true)"
-_LEVEL: Final = psycopg2.extensions.ISOLATION_LEVEL_REPEATABLE_READ  # rows and position of one moment
 _Connection = psycopg2.extensions.connection
 
 register_uuid()  # type: ignore[no-untyped-call]
@@ -82,19 +82,18 @@ class Pool:
 
     def _connected(self) -> _Connection:
         connection = psycopg2.connect(self._settings.dsn(self._role), connect_timeout=int(PATIENCE_S))
-        connection.autocommit = True
+        connection.autocommit = True  # transactions are begun and ended below
         with connection.cursor() as cursor:
             path = sql.SQL("SET search_path = {}").format(sql.Identifier(self._settings.read_schema))
             cursor.execute(path)
             cursor.execute("SELECT set_config('statement_timeout', %s, false)", (f"{self._settings.api_timeout}s",))
             cursor.execute("SET jit = off")  # to compile a question takes longer than to answer it
-        connection.autocommit = False
-        connection.set_session(isolation_level=_LEVEL, readonly=True)
         return connection
 
     def _give_back(self, connection: _Connection) -> None:
         try:
-            connection.rollback()
+            with connection.cursor() as cursor:
+                cursor.execute("ROLLBACK")
         except psycopg2.Error:
             connection.close()
         if not connection.closed:

@@ -67,7 +67,8 @@ def parquet(one: List, asked: Asked, here: Surroundings) -> Writer:
     )
 
     def write(cursor: Any, out: Callable[[bytes], None]) -> None:  # noqa: ANN401
-        with cursor.connection.cursor(name="export") as rows:
+        # Held, for psycopg2 knows nothing of the transaction that the pool began; it is closed before that ends.
+        with cursor.connection.cursor(name="export", withhold=True) as rows:
             rows.itersize = ROWS
             rows.execute(query)
             _write_parquet(one, rows, out)

@@ -53,6 +53,10 @@ class Freshness:
         self._connection: Any = None
         self._looked, self._models = 0.0, dict[str, Model]()
 
+    def recent(self) -> Mapping[str, Model] | None:
+        """Give every read model as it was a moment ago, if somebody looked then; does not wait."""
+        return self._models if time.monotonic() - self._looked < MOMENT_S else None
+
     def models(self) -> Mapping[str, Model]:
         """Give every read model as it was a moment ago or is now; raises OperationalError."""
         with self._lock:

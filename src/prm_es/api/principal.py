@@ -72,9 +72,9 @@ async def principal(request: Request) -> Principal:
     try:
         claims, csrf = await _claims(request, services)
     except Problem as problem:
-        services.limiter.failed(_client(request))
+        await services.limiter.failed(_client(request))
         raise problem from None
-    services.limiter.asked(f"{claims.org}/{claims.actor}")
+    await services.limiter.asked(f"{claims.org}/{claims.actor}")
     if csrf and request.method not in _SAFE:
         await _check_csrf(request, csrf)
     orgs = await run_in_threadpool(services.database.orgs, UUID(claims.org)) if claims.org != VENDOR else ()
@@ -94,7 +94,9 @@ async def _claims(request: Request, services: Services) -> tuple[Claims, str]:
     if scheme:
         if scheme.lower() != "bearer" or not token:
             raise unauthenticated("the Authorization header must be: Bearer TOKEN")
-        said = await run_in_threadpool(services.tokens.verified, token.strip())
+        said = services.tokens.remembered(token.strip())
+        if said is None:
+            said = await run_in_threadpool(services.tokens.verified, token.strip())
         return read_claims(said, services.settings), ""
     known = session_claims(request)
     if known is None:

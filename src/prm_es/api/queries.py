@@ -176,7 +176,10 @@ async def _reached(services: Services, model: str, own: Mapping[str, str]) -> Mo
     patience = _number("wait", own.get("wait", str(WAIT_S)), MAX_WAIT_S)
     deadline = time.monotonic() + patience
     while True:
-        reached = (await run_in_threadpool(services.freshness.models))[model]
+        models = services.freshness.recent()
+        if models is None:
+            models = await run_in_threadpool(services.freshness.models)
+        reached = models[model]
         if reached.position >= position:
             return reached
         if time.monotonic() > deadline:

@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
-from prm_es.api.problems import unauthenticated
+from prm_es.api.problems import Problem, unauthenticated
 from prm_es.errors import Unavailable, Usage
 from prm_es.settings import Settings
 
@@ -19,6 +19,8 @@ KEPT_S: Final = 300.0
 AGAIN_S: Final = 10.0  # a token that names a key of nobody's makes us ask no more often than this
 PATIENCE_S: Final = 5.0
 MAX_BYTES: Final = 16_384
+REMEMBERED_S: Final = 60.0  # less than the keys themselves are kept: a key that is withdrawn holds no longer for it
+REMEMBERED: Final = 10_000
 DISCOVERY: Final = "/.well-known/openid-configuration"
 
 
@@ -85,16 +87,31 @@ class Tokens:
             exp={"essential": True},
         )
         self._keys = Keys(settings)
+        self._signed: dict[str, tuple[float, Mapping[str, Any]]] = {}
+
+    def remembered(self, token: str) -> Mapping[str, Any] | None:
+        """Give the claims of a token whose signature was verified a moment ago; raises Problem 401 if it is over."""
+        until, claims = self._signed.get(token, (0.0, {}))
+        return self._valid(claims) if monotonic() < until else None
 
     def verified(self, token: str) -> Mapping[str, Any]:
         """Give the claims of a token; raises Problem 401, which repeats nothing of it, or Unavailable."""
         if len(token) > MAX_BYTES or not token.isascii():
             raise unauthenticated("the token is not one")
         try:
-            claims = self._decoded(token).claims
-            self._claims.validate(claims)
+            claims = self._valid(self._decoded(token).claims)
         except (JoseError, ValueError, TypeError) as error:
-            raise unauthenticated(f"the token is not accepted: {_reason(error)}") from None
+            raise _refused(error) from None
+        if len(self._signed) >= REMEMBERED:
+            self._signed = {}
+        self._signed[token] = (monotonic() + REMEMBERED_S, claims)
+        return claims
+
+    def _valid(self, claims: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            self._claims.validate(dict(claims))
+        except (JoseError, ValueError, TypeError) as error:
+            raise _refused(error) from None
         return claims
 
     def close(self) -> None:
@@ -105,6 +122,10 @@ class Tokens:
         with suppress(InvalidKeyIdError):
             return jwt.decode(token, self._keys.current(), algorithms=self._algorithms)
         return jwt.decode(token, self._keys.renewed(), algorithms=self._algorithms)
+
+
+def _refused(error: Exception) -> Problem:
+    return unauthenticated(f"the token is not accepted: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

@@ -178,44 +178,32 @@ CREATE TABLE {model}.month (
     PRIMARY KEY (partner_id, month, currency)
 ) WITH (fillfactor = 80);
 
--- What was reached of a goal, and what is open for it. Functions, for their plans are kept: to plan them takes longer than
--- to look.
+-- What the months do not say of a goal: what was reached of one product line or in new customers, and what is open of the
+-- line. Functions, for their plans are kept: to plan them takes longer than to look.
 CREATE FUNCTION {model}.actual_of(g {model}.goal) RETURNS numeric LANGUAGE sql STABLE PARALLEL SAFE
 RETURN CASE g.metric
-    WHEN 'won_amount' THEN CASE WHEN g.product_line IS NULL THEN (
-        SELECT coalesce(sum(m.won_amount), 0) FROM {model}.month m
-        WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on AND m.currency = g.currency
-    ) ELSE (
+    WHEN 'won_amount' THEN (
         SELECT coalesce(sum(d.amount), 0) FROM {model}.deal d
         WHERE d.partner_id = g.partner_id AND d.status = 'won' AND d.closed_on BETWEEN g.first_on AND g.last_on
             AND d.currency = g.currency AND g.product_line = ANY (d.product_lines)
-    ) END
-    WHEN 'won_count' THEN CASE WHEN g.product_line IS NULL THEN (
-        SELECT coalesce(sum(m.won), 0)::numeric FROM {model}.month m
-        WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on
-    ) ELSE (
+    )
+    WHEN 'won_count' THEN (
         SELECT count(*)::numeric FROM {model}.deal d
         WHERE d.partner_id = g.partner_id AND d.status = 'won' AND d.closed_on BETWEEN g.first_on AND g.last_on
             AND g.product_line = ANY (d.product_lines)
-    ) END
-    WHEN 'registered_amount' THEN CASE WHEN g.product_line IS NULL THEN (
-        SELECT coalesce(sum(m.registered_amount), 0) FROM {model}.month m
-        WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on AND m.currency = g.currency
-    ) ELSE (
+    )
+    WHEN 'registered_amount' THEN (
         SELECT coalesce(sum(l.amount), 0) FROM {model}.lead l
         WHERE l.registered_for = g.partner_id
             AND {model}.day_of(l.registered_at) BETWEEN g.first_on AND g.last_on
             AND l.currency = g.currency AND g.product_line = ANY (l.product_lines)
-    ) END
-    WHEN 'registered_count' THEN CASE WHEN g.product_line IS NULL THEN (
-        SELECT coalesce(sum(m.registered), 0)::numeric FROM {model}.month m
-        WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on
-    ) ELSE (
+    )
+    WHEN 'registered_count' THEN (
         SELECT count(*)::numeric FROM {model}.lead l
         WHERE l.registered_for = g.partner_id
             AND {model}.day_of(l.registered_at) BETWEEN g.first_on AND g.last_on
             AND g.product_line = ANY (l.product_lines)
-    ) END
+    )
     WHEN 'new_customers' THEN (
         SELECT count(*)::numeric FROM {model}.deal d
         WHERE d.partner_id = g.partner_id AND d.status = 'won' AND d.closed_on BETWEEN g.first_on AND g.last_on
@@ -233,33 +221,20 @@ RETURN CASE g.metric
             ) IS NULL -- not NOT EXISTS, which reads all of won_customer for each goal
             ELSE NOT {model}.won_before(d.opportunity_id) END
     )
-    WHEN 'activities' THEN CASE WHEN g.product_line IS NULL THEN (
-        SELECT coalesce(sum(m.activities), 0)::numeric FROM {model}.month m
-        WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on
-    ) ELSE (
+    WHEN 'activities' THEN (
         SELECT coalesce(sum(a.activities), 0)::numeric FROM {model}.activity a
         WHERE a.partner_id = g.partner_id AND a.happened_on BETWEEN g.first_on AND g.last_on
             AND g.product_line = ANY (coalesce(
                 (SELECT d.product_lines FROM {model}.deal d WHERE d.opportunity_id = a.aggregate_id),
                 (SELECT l.product_lines FROM {model}.lead l WHERE l.lead_id = a.aggregate_id)
             ))
-    ) END
+    )
 END;
 
 CREATE FUNCTION {model}.open_for(g {model}.goal) RETURNS numeric LANGUAGE sql STABLE PARALLEL SAFE
-RETURN CASE WHEN g.metric NOT IN ('won_amount', 'won_count') THEN NULL WHEN g.product_line IS NULL THEN (
-    SELECT CASE g.metric
-        WHEN 'won_amount' THEN coalesce(sum(m.open_amount) FILTER (WHERE m.currency = g.currency), 0)
-        WHEN 'won_count' THEN coalesce(sum(m.open), 0)::numeric
-    END
-    FROM {model}.month m
-    WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on
-) ELSE (
-    SELECT CASE g.metric
-        WHEN 'won_amount' THEN coalesce(sum(d.amount) FILTER (WHERE d.currency = g.currency), 0)
-        WHEN 'won_count' THEN count(*)::numeric
-    END
+RETURN (
+    SELECT CASE g.metric WHEN 'won_amount' THEN coalesce(sum(d.amount), 0) WHEN 'won_count' THEN count(*)::numeric END
     FROM {model}.deal d
-    WHERE d.partner_id = g.partner_id AND d.closed_on IS NULL
-        AND d.expected_close_on BETWEEN g.first_on AND g.last_on AND g.product_line = ANY (d.product_lines)
-) END;
+    WHERE d.partner_id = g.partner_id AND d.closed_on IS NULL AND d.expected_close_on BETWEEN g.first_on AND g.last_on
+        AND (g.currency IS NULL OR d.currency = g.currency) AND g.product_line = ANY (d.product_lines)
+);

@@ -25,22 +25,44 @@ SELECT
 FROM {model}.goal g
 CROSS JOIN (SELECT {model}.today() AS day) today -- no WITH: it would keep indexes away
 LEFT JOIN {model}.partner p USING (partner_id)
+-- Each is made once for all that is told of it, and not at all for who does not ask.
 LEFT JOIN LATERAL (
-    SELECT
-        CASE WHEN cardinality(g.distribution) = 0 THEN avg(month.part)
-            ELSE sum(month.part * g.distribution[month.number]) / 100
-        END AS share
-    FROM (
+    SELECT (
         SELECT
-            extract(month FROM start)::int AS number,
-            least(1, greatest(0, (today.day - start::date + 1)::numeric
-                / extract(day FROM start + interval '1 month' - interval '1 day'))) AS part
-        FROM generate_series(g.first_on::timestamp, g.last_on::timestamp, interval '1 month') start
-    ) month
+            CASE WHEN cardinality(g.distribution) = 0 THEN avg(month.part)
+                ELSE sum(month.part * g.distribution[month.number]) / 100
+            END
+        FROM (
+            SELECT
+                extract(month FROM start)::int AS number,
+                least(1, greatest(0, (today.day - start::date + 1)::numeric
+                    / extract(day FROM start + interval '1 month' - interval '1 day'))) AS part
+            FROM generate_series(g.first_on::timestamp, g.last_on::timestamp, interval '1 month') start
+        ) month
+    ) AS share
 ) elapsed ON true
--- Made once for all that is told of it, and not at all for who does not ask.
-LEFT JOIN LATERAL (SELECT {model}.actual_of(g) AS value) actual ON true
-LEFT JOIN LATERAL (SELECT {model}.open_for(g) AS value) expected ON true;
+LEFT JOIN LATERAL (
+    SELECT CASE WHEN g.product_line IS NULL AND g.metric <> 'new_customers' THEN (
+        SELECT coalesce(CASE g.metric
+            WHEN 'won_amount' THEN sum(m.won_amount)
+            WHEN 'won_count' THEN sum(m.won)
+            WHEN 'registered_amount' THEN sum(m.registered_amount)
+            WHEN 'registered_count' THEN sum(m.registered)
+            WHEN 'activities' THEN sum(m.activities)
+        END, 0)
+        FROM {model}.month m
+        WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on
+            AND (g.currency IS NULL OR m.currency = g.currency)
+    ) ELSE {model}.actual_of(g) END AS value
+) actual ON true
+LEFT JOIN LATERAL (
+    SELECT CASE WHEN g.metric NOT IN ('won_amount', 'won_count') THEN NULL WHEN g.product_line IS NULL THEN (
+        SELECT coalesce(CASE g.metric WHEN 'won_amount' THEN sum(m.open_amount) WHEN 'won_count' THEN sum(m.open) END, 0)
+        FROM {model}.month m
+        WHERE m.partner_id = g.partner_id AND m.month BETWEEN g.first_on AND g.last_on
+            AND (g.currency IS NULL OR m.currency = g.currency)
+    ) ELSE {model}.open_for(g) END AS value
+) expected ON true;
 
 COMMENT ON VIEW {read}.goals IS 'Each goal of each partner, with what was reached by today.';
 COMMENT ON COLUMN {read}.goals.partner_id IS 'The partner whose goal it is.';
