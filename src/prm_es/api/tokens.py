@@ -20,7 +20,7 @@ AGAIN_S: Final = 10.0  # a token that names a key of nobody's makes us ask no mo
 PATIENCE_S: Final = 5.0
 MAX_BYTES: Final = 16_384
 REMEMBERED_S: Final = 60.0  # less than the keys themselves are kept: a key that is withdrawn holds no longer for it
-REMEMBERED: Final = 10_000
+REMEMBERED: Final = 2_000
 DISCOVERY: Final = "/.well-known/openid-configuration"
 
 
