@@ -120,17 +120,13 @@ accepted AS (
     GROUP BY 1, 2, 3
 ),
 cycles AS (
-    SELECT partner_id, closed_month AS month, coalesce(currency, '') AS currency, days_median
-    FROM (
-        SELECT
-            partner_id,
-            closed_month,
-            currency,
-            percentile_cont(0.5) WITHIN GROUP (ORDER BY (closed_on - {model}.day_of(opened_at))::float8)::numeric
-                AS days_median
-        FROM {model}.deal WHERE status = 'won'
-        GROUP BY partner_id, closed_month, currency
-    ) sorted_by_index
+    SELECT
+        partner_id,
+        closed_month AS month,
+        coalesce(currency, '') AS currency,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY (closed_on - {model}.day_of(opened_at))::float8)::numeric AS days_median
+    FROM {model}.deal WHERE status = 'won'
+    GROUP BY 1, 2, 3
 )
 SELECT
     m.partner_id,

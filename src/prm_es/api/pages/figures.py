@@ -1,6 +1,7 @@
 """The figures of the pages that are no list, each one query of the views; who asks sees own rows only, by the database.
 
-A sum never mixes currencies: whatever is summed is grouped by currency.
+A sum never mixes currencies: whatever is summed is grouped by currency. Where the first few of many are shown, it is
+found first which they are, by what they are sorted by alone, and then what is told of each.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,15 +63,20 @@ def board(cursor: Cursor, chosen: Mapping[str, object]) -> dict[str, list[Row]]:
     found = rows(
         cursor,
         """
-        SELECT * FROM (
-            SELECT opportunity_id, name, customer, partner, stage, amount, currency, days_in_stage, overdue, stalled,
-                next_action, next_action_due_on, expected_close_on, updated_position,
-                row_number() OVER (
-                    PARTITION BY stage ORDER BY overdue DESC, next_action_due_on NULLS LAST, opportunity_id
-                ) AS place
+        SELECT each.opportunity_id, name, customer, partner, stage, amount, currency, days_in_stage, overdue, stalled,
+            next_action, next_action_due_on, expected_close_on, updated_position, place
+        FROM (
+            SELECT opportunity_id, row_number() OVER (
+                PARTITION BY stage ORDER BY overdue DESC, next_action_due_on NULLS LAST, opportunity_id
+            ) AS place
             FROM opportunities
             WHERE status = 'open' AND (%(currency)s::text IS NULL OR currency = %(currency)s)
-        ) ranked WHERE place <= %(cards)s ORDER BY place
+        ) ranked
+        CROSS JOIN LATERAL (
+            SELECT * FROM opportunities one WHERE one.opportunity_id = ranked.opportunity_id OFFSET 0
+        ) each
+        WHERE place <= %(cards)s
+        ORDER BY place
         """,
         {"cards": CARDS, **chosen},
     )
@@ -96,10 +102,9 @@ def won_by_month(cursor: Cursor, partner_id: UUID | None = None) -> list[Row]:
             FROM generate_series(0, %(months)s - 1) n
         ),
         won AS (
-            SELECT date_trunc('month', closed_on::timestamp)::date AS month, currency, sum(amount) AS amount,
-                count(*) AS deals
-            FROM opportunities
-            WHERE status = 'won' AND closed_on >= (SELECT min(month) FROM months) AND currency IS NOT NULL
+            SELECT month, currency, sum(won_amount) AS amount, sum(won)::bigint AS deals
+            FROM partner_performance
+            WHERE won > 0 AND month >= (SELECT min(month) FROM months) AND currency IS NOT NULL
                 AND (%(partner)s::uuid IS NULL OR partner_id = %(partner)s::uuid)
             GROUP BY 1, 2
         )
@@ -156,11 +161,21 @@ def deals_due(cursor: Cursor) -> list[Row]:
     return rows(
         cursor,
         """
-        SELECT opportunity_id, name, customer, partner, stage, amount, currency, next_action, next_action_due_on,
+        SELECT each.opportunity_id, name, customer, partner, stage, amount, currency, next_action, next_action_due_on,
             expected_close_on, overdue, stalled, days_in_stage, updated_position
-        FROM opportunities WHERE status = 'open' AND (overdue OR next_action_due_on <= current_date + 3)
-        ORDER BY array_position(%(stages)s, stage) DESC, next_action_due_on DESC NULLS LAST, opportunity_id
-        LIMIT %(limit)s
+        FROM (
+            SELECT opportunity_id, row_number() OVER () AS place
+            FROM (
+                SELECT opportunity_id
+                FROM opportunities WHERE status = 'open' AND (overdue OR next_action_due_on <= current_date + 3)
+                ORDER BY array_position(%(stages)s, stage) DESC, next_action_due_on DESC NULLS LAST, opportunity_id
+                LIMIT %(limit)s
+            ) due
+        ) chosen
+        CROSS JOIN LATERAL (
+            SELECT * FROM opportunities one WHERE one.opportunity_id = chosen.opportunity_id OFFSET 0
+        ) each
+        ORDER BY place
         """,
         {"limit": ATTENTION, "stages": list(STAGES)},
     )
