@@ -164,18 +164,15 @@ def deals_due(cursor: Cursor) -> list[Row]:
         SELECT each.opportunity_id, name, customer, partner, stage, amount, currency, next_action, next_action_due_on,
             expected_close_on, overdue, stalled, days_in_stage, updated_position
         FROM (
-            SELECT opportunity_id, row_number() OVER () AS place
-            FROM (
-                SELECT opportunity_id
-                FROM opportunities WHERE status = 'open' AND (overdue OR next_action_due_on <= current_date + 3)
-                ORDER BY array_position(%(stages)s, stage) DESC, next_action_due_on DESC NULLS LAST, opportunity_id
-                LIMIT %(limit)s
-            ) due
-        ) chosen
+            SELECT opportunity_id
+            FROM opportunities WHERE status = 'open' AND (overdue OR next_action_due_on <= current_date + 3)
+            ORDER BY array_position(%(stages)s, stage) DESC, next_action_due_on DESC NULLS LAST, opportunity_id
+            LIMIT %(limit)s
+        ) due
         CROSS JOIN LATERAL (
-            SELECT * FROM opportunities one WHERE one.opportunity_id = chosen.opportunity_id OFFSET 0
+            SELECT * FROM opportunities one WHERE one.opportunity_id = due.opportunity_id OFFSET 0
         ) each
-        ORDER BY place
+        ORDER BY array_position(%(stages)s, stage) DESC, next_action_due_on DESC NULLS LAST, each.opportunity_id
         """,
         {"limit": ATTENTION, "stages": list(STAGES)},
     )
