@@ -28,7 +28,7 @@ from prm_es.workspace import Memory
 
 log = structlog.get_logger()
 
-BATCH: Final = 500
+BATCH: Final = 1_000
 IDLE_MS: Final = 500
 
 

@@ -35,7 +35,7 @@ from prm_es.store.store import CHANNEL
 
 log = structlog.get_logger()
 
-BATCH: Final = 500
+BATCH: Final = 1_000
 IDLE_S: Final = 0.5
 TOPICS_S: Final = 10.0  # between two looks whether the topics are still the same
 TRANSACTION_S: Final = 15  # the broker aborts what takes longer

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from itertools import chain
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -457,23 +458,17 @@ def chain_digest(head: Head, writes: Writes) -> bytes:
 
     Each part is framed by its length (8 bytes, big-endian), so no two contents give the same bytes.
     """
-    framed: list[bytes] = []
-
-    def frame(*parts: object) -> None:
-        for part in parts:
-            raw = part if isinstance(part, bytes) else str(part).encode()
-            framed.append(_LENGTH(len(raw)))
-            framed.append(raw)
-
-    frame(head.number + 1, head.at.isoformat())
+    parts: list[object] = [head.number + 1, head.at.isoformat()]
     for position, event in enumerate(writes.events, head.position + 1):
-        frame("event", position, event.subject, event.version, event.type, event.state)
+        parts += ("event", position, event.subject, event.version, event.type, event.state)
     for row in sorted(writes.commands, key=lambda row: (row.source, row.id)):
-        frame("command", *_columns(row))
+        parts += ("command", *_columns(row))
     for reused in sorted(writes.reused, key=lambda row: _place(row.place)):
-        frame("reused", *_place(reused.place), reused.source, reused.id, reused.actor, reused.response)
+        parts += ("reused", *_place(reused.place), reused.source, reused.id, reused.actor, reused.response)
     for dead in sorted(writes.dead, key=lambda row: _place(row.place)):
-        frame("dead", *_place(dead.place), dead.code, dead.sentence, dead.source, dead.id, dead.sealed, dead.key_id)
+        parts += ("dead", *_place(dead.place), dead.code, dead.sentence, dead.source, dead.id, dead.sealed, dead.key_id)
+    raw = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
+    framed = chain.from_iterable(zip(map(_LENGTH, map(len, raw)), raw, strict=True))
     return sha256(head.digest + b"".join(framed)).digest()
 
 
