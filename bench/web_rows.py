@@ -112,10 +112,16 @@ FROM made
     """
 INSERT INTO {model}.stage_visit
 SELECT id, number, (ARRAY['prospect','qualified','technical_validation','business_validation'])[number],
-    opened_at + (number - 1) * interval '5 days',
-    CASE WHEN status <> 'open' OR number < 2 THEN opened_at + number * interval '5 days' END,
+    opened_at + (number - 1) * (1 + n % 90) * interval '1 day',
+    CASE WHEN status <> 'open' OR number < 2 THEN opened_at + number * (1 + n % 90) * interval '1 day' END,
     CASE WHEN status <> 'open' AND number = 2 THEN status WHEN number < 2 THEN 'forward' END
 FROM made CROSS JOIN generate_series(1, 2) number
+""",
+    """
+INSERT INTO {model}.stay
+SELECT hashtext(opportunity_id::text) & 7, stage, coalesce(left_for, ''),
+    coalesce(floor(extract(epoch FROM left_at - entered_at) / 86400), 0), count(*)
+FROM {model}.stage_visit GROUP BY 1, 2, 3, 4
 """,
     """
 INSERT INTO {model}.personal

@@ -7,7 +7,9 @@ from functools import reduce
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from prm_es import rebuild
 from prm_es.aggregates import opportunity as o
@@ -559,6 +561,16 @@ def test_the_funnel_says_what_became_of_each_stay(world: World, told: dict[str, 
         "qualified": (3, 0, 0, 1, 0, 2, 15),
         "won": (1, 0, 0, 0, 0, 1, None),
     }
+
+
+def test_who_sees_the_deals_of_some_partners_has_the_same_funnel_of_them(
+    world: World, told: dict[str, UUID], migrated: Settings
+) -> None:
+    # Who may see everything in the tables, but is taken for somebody who acts for a partner: counted stay by stay.
+    options = f"-c search_path={migrated.read_schema} -c prm.orgs={{{told['beta']}}}"
+    with psycopg.connect(migrated.postgres, options=options, row_factory=dict_row) as connection:
+        counted = connection.execute("SELECT * FROM funnel").fetchall()
+    assert sorted(counted, key=str) == sorted(world.view("funnel"), key=str)
 
 
 ALL_VIEWS = {view for model in READ_MODELS.values() for view in model.views}

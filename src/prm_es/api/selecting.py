@@ -319,8 +319,14 @@ def where(one: List, asked: Asked, here: Surroundings) -> sql.Composable:
 
 
 def conditions(one: List, asked: Asked, here: Surroundings) -> list[sql.Composable]:
-    """Give the conditions of a question's filters."""
-    return [_CONDITIONS[one.filters[name].kind](one, name, asked.filters[name], here) for name in asked.filters]
+    """Give the conditions of a question's filters; what is asked of a partner is asked of one and the same."""
+    of_partner = {name: values for name, values in asked.filters.items() if one.filters[name].kind == "of_partner"}
+    own = [
+        _CONDITIONS[one.filters[name].kind](one, name, values, here)
+        for name, values in asked.filters.items()
+        if name not in of_partner
+    ]
+    return [*own, _of_partner(one, of_partner, here)] if of_partner else own
 
 
 _Values = tuple[str, ...]
@@ -352,27 +358,25 @@ def _partner(one: List, _name: str, values: _Values, _here: Surroundings) -> sql
     return found[0] if len(found) == 1 else sql.SQL("({})").format(sql.SQL(" OR ").join(found))
 
 
-def _of_partner(one: List, name: str, values: _Values, here: Surroundings) -> sql.Composable:
-    (column,) = one.filters[name].columns
-    wanted: sql.Composable
-    if column == "territories":
-        wanted = sql.SQL("territories && {}").format(sql.Literal(list(values)))
-    else:
-        wanted = _equals(sql.Identifier(column), values)
-    found = [_among_partners(one, sql.Identifier(partner), wanted, here) for partner in one.partners]
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(found))
-
-
-def _among_partners(one: List, column: sql.Composable, wanted: sql.Composable, here: Surroundings) -> sql.Composable:
+def _of_partner(one: List, asked: Mapping[str, _Values], here: Surroundings) -> sql.Composable:
+    wanted = _AND.join(_wanted_of_partner(one.filters[name].columns[0], values) for name, values in asked.items())
     if one.view == "partners":
         return wanted
-    # An array reaches through sums to what is summed, which a join does not; of a join, the planner knows the size.
-    among = (
+    # One lookup for all conditions: of two, the planner takes their partners for a single one. An array reaches through
+    # sums to what is summed, which a join does not; of a join, the planner knows the size.
+    among = sql.SQL(
         "{} = ANY (ARRAY(SELECT partner_id FROM {} WHERE {}))"
         if one.summed
         else "{} IN (SELECT partner_id FROM {} WHERE {})"
     )
-    return sql.SQL(among).format(column, here.view("partners"), wanted)
+    found = [among.format(sql.Identifier(column), here.view("partners"), wanted) for column in one.partners]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(found))
+
+
+def _wanted_of_partner(column: str, values: _Values) -> sql.Composable:
+    if column == "territories":
+        return sql.SQL("territories && {}").format(sql.Literal(list(values)))
+    return _equals(sql.Identifier(column), values)
 
 
 def _is_id(text: str) -> bool:
@@ -438,7 +442,6 @@ def _like(text: str) -> str:
 _CONDITIONS: Final[Mapping[str, Callable[[List, str, _Values, Surroundings], sql.Composable]]] = {
     "one_of": _one_of,
     "partner": _partner,
-    "of_partner": _of_partner,
     "among": _among,
     "flag": _flag,
     "lowest": _lowest,

@@ -98,15 +98,17 @@ class Table:
 class Sums:
     """A table of sums over the rows of many aggregates, for what is too slow to add up at each question.
 
-    `facts` gives what an aggregate's rows count for, no two facts of it alike. What comes and goes among them is
-    counted by the statement in the read model's file of this name, which has {model} open: it takes the facts as a JSON
-    array, each with a `sign`, and gives the keys that it touched, each with whether nothing is left there. Partners'
-    people see the sums of their own organisations.
+    `facts` gives what an aggregate's rows in the tables `of` count for, no two facts of it alike. What comes and goes
+    among them is counted by the statement in the read model's file of this name, which has {model} open: it takes the
+    facts as a JSON array, each with a `sign`, and gives the keys that it touched, each with whether nothing is left
+    there. `seen` says which sums partners' people see: those of their own organisations, if nothing is said.
     """
 
     name: str
     key: tuple[str, ...]
+    of: tuple[str, ...]
     facts: Callable[[Rows], Sequence[Mapping[str, object]]]
+    seen: str = OWN
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class ReadModel:
     def seen(self) -> dict[str, str]:
         """The condition under which a partner's people see a row of each table, by name."""
         tables = {table.name: table.seen_by_partners for table in self.tables}
-        return tables | {one.name: OWN for one in self.sums} | {PERSONAL: self.personal_seen}
+        return tables | {one.name: one.seen for one in self.sums} | {PERSONAL: self.personal_seen}
 
     @property
     def table_sql(self) -> str:

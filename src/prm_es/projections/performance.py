@@ -633,5 +633,5 @@ MODEL = ReadModel(
     fold=fold,
     shared_sql=(partners.SQL,),
     views=("partner_scorecard", "partner_performance", "goals"),
-    sums=(Sums("month", ("partner_id", "month", "currency"), facts),),
+    sums=(Sums("month", ("partner_id", "month", "currency"), ("lead", "offer", "deal", "activity", "goal"), facts),),
 )

@@ -1,5 +1,6 @@
 """Read model pipeline: every opportunity as it stands, each stay in a stage, the partners and what each may sell."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -12,8 +13,9 @@ from prm_es.aggregates import partner as p
 from prm_es.aggregates.base import Event
 from prm_es.frozen import replace
 from prm_es.messages import Recorded
+from prm_es.partitions import partition_of
 from prm_es.projections import partners
-from prm_es.projections.base import ReadModel, Row, Rows, Table
+from prm_es.projections.base import NONE_OF_IT, ReadModel, Row, Rows, Sums, Table
 from prm_es.projections.partners import fold_partner, without
 
 _ORDER = ("prospect", "qualified", "technical_validation", "business_validation", "committed", "won")
@@ -322,11 +324,29 @@ def _direction(before: str, after: str) -> str:
     return "forward" if _ORDER.index(after) > _ORDER.index(before) else "back"
 
 
+def stays(rows: Rows) -> list[dict[str, object]]:
+    """Give what an opportunity's stays in stages count for in the funnel, by length in whole days once they ended.
+
+    With the partition of its events, so that each sum has one writer.
+    """
+    counted = Counter(
+        (visit.stage, visit.left_for or "", (visit.left_at - visit.entered_at).days if visit.left_at else 0)
+        for visit in rows["stage_visit"]
+    )
+    if not counted:
+        return []
+    partition = partition_of(rows["stage_visit"][0].opportunity_id)
+    return [
+        {"partition": partition, "stage": stage, "left_for": left_for, "days": days, "stays": number}
+        for (stage, left_for, days), number in counted.items()
+    ]
+
+
 _OF_OPPORTUNITY: Final = "EXISTS (SELECT FROM {{model}}.opportunity o WHERE o.opportunity_id = {})"
 
 MODEL = ReadModel(
     name="pipeline",
-    version=6,
+    version=7,
     aggregates=("partner", "opportunity"),
     tables=(
         Table(Opportunity, ("opportunity_id",), sealed=("customer", "next_action")),
@@ -337,5 +357,6 @@ MODEL = ReadModel(
     fold=fold,
     shared_sql=(partners.SQL,),
     views=("funnel", "pipeline", "opportunities", "partners"),
+    sums=(Sums("stay", ("partition", "stage", "left_for", "days"), ("stage_visit",), stays, seen=NONE_OF_IT),),
     personal_seen=_OF_OPPORTUNITY.format("personal.aggregate_id"),
 )

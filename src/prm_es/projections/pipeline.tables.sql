@@ -62,6 +62,16 @@ CREATE TABLE {model}.stage_visit (
     PRIMARY KEY (opportunity_id, number)
 ) WITH (fillfactor = 80);
 
+-- How many stays in a stage there are of each length in whole days; what lasts has left_for '' and 0 days.
+CREATE TABLE {model}.stay (
+    partition int NOT NULL,
+    stage     text NOT NULL,
+    left_for  text NOT NULL,
+    days      int NOT NULL,
+    stays     bigint NOT NULL,
+    PRIMARY KEY (partition, stage, left_for, days)
+) WITH (fillfactor = 80);
+
 CREATE TABLE {model}.authorisation (
     partner_id   uuid NOT NULL,
     product_line text NOT NULL,

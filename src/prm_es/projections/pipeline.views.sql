@@ -171,8 +171,15 @@ FROM (
         sum(visits) FILTER (WHERE days IS NOT NULL) OVER (PARTITION BY stage ORDER BY days) AS upto,
         sum(visits) FILTER (WHERE days IS NOT NULL) OVER (PARTITION BY stage) AS ended
     FROM (
-        SELECT stage, left_for, extract(epoch FROM left_at - entered_at)::bigint / 86400 AS days, count(*) AS visits
+        SELECT
+            stage, nullif(left_for, '') AS left_for, CASE WHEN left_for <> '' THEN days END AS days, sum(stays) AS visits
+        FROM {model}.stay
+        WHERE {vendor}
+        GROUP BY 1, 2, 3
+        UNION ALL
+        SELECT stage, left_for, floor(extract(epoch FROM left_at - entered_at) / 86400)::int, count(*)
         FROM {model}.stage_visit
+        WHERE NOT {vendor} -- who sees those of its own organisations alone
         GROUP BY 1, 2, 3
     ) counted
 ) added

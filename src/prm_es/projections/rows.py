@@ -83,8 +83,8 @@ def save(cursor: Any, model: ReadModel, schema: str, changes: Changes) -> None: 
 
 def _changed_facts(sums: Sums, changes: Changes) -> Iterator[Mapping[str, object]]:
     for before, after in changes.values():
-        old, new = sums.facts(before), sums.facts(after)
-        if old != new:
+        if any(before[name] != after[name] for name in sums.of):
+            old, new = sums.facts(before), sums.facts(after)
             yield from ({**fact, "sign": -1} for fact in old if fact not in new)
             yield from ({**fact, "sign": 1} for fact in new if fact not in old)
 
