@@ -2,8 +2,9 @@
 
 A PostgreSQL of its own is filled with made-up rows (web_rows.py), the API runs as a process of its own. Twenty users
 ask, each again a tenth of a second after it was answered: every pair of indexed filters in every default sort
-(api/indexed.py). Then every other pair of filters is asked in every sort, one question at a time. Then whole lists are
-exported. With --folder the rows stay there, and the next run of the same size and tables does not make them again.
+(api/indexed.py). Then every other pair of filters is asked in every sort, one question at a time; what takes longer
+than it should is asked twice more, and the middle counts, for a machine may stand still for a moment. Then whole lists
+are exported. With --folder the rows stay there, and the next run of the same size and tables does not make them again.
 """
 
 import argparse
@@ -49,6 +50,7 @@ from prm_es.local.postgres import Postgres
 from prm_es.local.processes import Child, wait_ready
 from prm_es.projections.registry import READ_MODELS
 from prm_es.settings import Settings
+from prm_es.upstream.progress import counter
 from web_rows import Size, fill
 
 USERS: Final = 20
@@ -386,8 +388,16 @@ def main() -> int:
         rest = others(values, given.share, given.seed)
         user = users[0]
         slow: dict[str, list[float]] = {}
-        for question in rest:
-            slow.setdefault(question.kind, []).append(user.ask(question))
+        again = 0
+        with counter("other pairs and sorts") as on_progress:
+            for number, question in enumerate(rest, 1):
+                ms = user.ask(question)
+                if ms > WORST_MS:
+                    again += 1
+                    ms = statistics.median([ms, user.ask(question), user.ask(question)])
+                slow.setdefault(question.kind, []).append(ms)
+                on_progress(number, len(rest))
+        console.print(f"{again} of {len(rest)} were asked again, and the middle of three counts")
         report(f"one user, {len(rest)} other pairs and sorts", slow)
         first, growth = exports(user, process)
         figures = {

@@ -618,7 +618,7 @@ _OF_DEAL: Final = "EXISTS (SELECT FROM {model}.deal d WHERE d.opportunity_id = w
 
 MODEL = ReadModel(
     name="performance",
-    version=7,
+    version=8,
     aggregates=("partner", "lead", "opportunity"),
     tables=(
         Table(Lead, ("lead_id",), seen=_SEEN),
