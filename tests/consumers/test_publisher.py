@@ -45,7 +45,7 @@ class Source:
     """Gives commands that were not given before, in the order of the story."""
 
     def __init__(self) -> None:
-        partners, deals = story(500)
+        partners, deals = story(1_000)
         self._left = partners + deals
 
     def take(self, count: int) -> list[Envelope]:
@@ -76,7 +76,7 @@ def published(settings: Settings) -> bool:
 
 
 def test_a_log_of_many_batches_is_published_once_in_order(installed: Settings, source: Source) -> None:
-    write(installed, source.take(1_200), size=1_200)  # one commit larger than a batch
+    write(installed, source.take(2 * BATCH + 200), size=2 * BATCH + 200)  # one commit larger than two batches
     assert head(installed) > 2 * BATCH
     publish_all(installed)
     check_topics(installed)
