@@ -326,8 +326,8 @@ def measure(settings: Settings, store: Store, tables: Tables, size: int) -> Meas
     exact, trigrams = beside(settings, tables.schema, size)
     rate, busy, matched, grown = screened_a_second(settings, store, 10_000_000 + store.head())
     text = (
-        f"{size:>9} leads: {rate:,.0f} leads/s ({busy:.0f} us CPU of the worker a lead, {matched} of {REGISTERED} match,"
-        f" memory +{grown / 1e6:.0f} MB);"
+        f"{size:>9} leads: {rate:,.0f} leads/s ({busy:.0f} us CPU of the worker a lead,"
+        f" {matched} of {REGISTERED} match, memory +{grown / 1e6:.0f} MB);"
         f" by name p50 {percentile(asked, 50):.1f} p99 {percentile(asked, 99):.1f} ms;"
         f" exact keys alone {percentile(exact, 50):.2f}/{percentile(exact, 99):.2f};"
         f" pg_trgm {percentile(trigrams, 50):.0f}/{percentile(trigrams, 99):.0f}"
