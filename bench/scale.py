@@ -169,8 +169,7 @@ def screened_a_second(settings: Settings, store: Store, start: int) -> tuple[flo
     took more.
     """
     asked: list[Envelope] = []
-    for batch in range(WARM + BATCHES):
-        append(store, start + batch * BATCH, start + (batch + 1) * BATCH)
+    append(store, start, start + REGISTERED)
     with closing(OrderedProjector(settings, conflicts.MODEL, asked.extend)) as projector:
         for _batch in range(WARM):
             projector.advance(limit=BATCH)

@@ -321,7 +321,7 @@ def _of(texts: list[str], subject: UUID) -> list[str]:
 
 def _without(found: Contents, subject: UUID) -> Contents:
     """Give what is of other aggregates alone, hence no sums."""
-    own = {name: texts for name, texts in found.items() if name != "stay"}
+    own = {name: texts for name, texts in found.items() if name not in {sums.name for sums in MODEL.sums}}
     return {name: [text for text in texts if str(subject) not in text] for name, texts in own.items()}
 
 
