@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -174,6 +175,7 @@ class Child:
                 start_new_session=True,
                 **_as_user(self.spec.user),
             )
+            _take_turns(process)
             self._process = process
         self.record.process = ProcessRecord.of(process.pid)
         self.record.since = datetime.now(UTC)
@@ -201,6 +203,16 @@ def reason_in(lines: Sequence[str]) -> str:
             if reason := json.loads(line).get("reason"):
                 return " ".join(str(reason).split())[:LONGEST_REASON]
     return next((line.strip()[:LONGEST_REASON] for line in reversed(lines) if line.strip()), "")
+
+
+def _take_turns(process: subprocess.Popen[str]) -> None:
+    """Let what the process wakes up wait for its turn, where the system knows of that: sched(7), SCHED_BATCH.
+
+    A batch goes from process to process; each woken at once takes the core, and its caches, from the one that wakes it.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with suppress(OSError):
+            os.sched_setscheduler(process.pid, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _as_user(user: str | None) -> dict[str, Any]:
