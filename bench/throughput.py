@@ -13,7 +13,7 @@ have processed the last event. They never run at once, and nothing of ours idles
 the commands as it takes them: ours as records to send, the other as objects to handle.
 
 The commands are those of the generated scenario, seed after seed, and the same ones for either side: two scenarios,
-so that the end of the last one, where few commands wait for one another, weighs little. With --documented the other
+so that the end of the last one, where most commands wait for others, weighs little. With --documented the other
 gets only so many of them, at the front: a shorter run, with streams and tables that favour it. Either side warms up on
 another seed.
 """

@@ -1,7 +1,7 @@
 """What always holds of ordered read models: they agree with the aggregates, and the size of a batch changes nothing."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import reduce
@@ -23,7 +23,7 @@ from prm_es.aggregates.policy import NamedAccount, Policy, default
 from prm_es.matching.keys import key_of
 from prm_es.messages import Envelope, Recorded
 from prm_es.partitions import partition_of
-from prm_es.projections import conflicts, deadlines, reactions, sides
+from prm_es.projections import conflicts, deadlines, ordered, reactions, sides
 from prm_es.projections.base import Rows
 from prm_es.projections.ordered import OrderedModel, OrderedProjector
 from prm_es.screening import Pair, Screening
@@ -277,11 +277,38 @@ def test_the_sizes_of_batches_and_who_folds_them_change_no_row(channel: Service,
     @given(
         st.lists(st.one_of(st.integers(20, 60), st.integers(60, 400)), min_size=1, max_size=6),
         st.lists(st.integers(0, 2), min_size=1, max_size=5),
+        st.integers(1, 200),
     )
-    def any_sizes(sizes: list[int], workers: list[int]) -> None:
-        assert _in_batches(channel, model, *sizes, workers=workers) == whole
+    def any_sizes(sizes: list[int], workers: list[int], part: int) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ordered, "PART", part)
+            assert _in_batches(channel, model, *sizes, workers=workers) == whole
 
     any_sizes()
+
+
+def test_of_a_batch_with_an_event_that_cannot_be_folded_only_what_came_before_is_written(
+    channel: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordered, "PART", 3)  # so that much is written when that event comes
+    corrected = [one.position for one in the_log(channel.settings) if one.type == "prm.lead.corrected.v1"]
+    bad = corrected[len(corrected) // 2]
+
+    def choking(rows: Rows, one: Recorded, event: Event) -> Rows:
+        if one.position == bad:
+            raise ValueError("no")
+        return sides.fold(rows, one, event)
+
+    given = ((replace(conflicts.MODEL, fold=choking), None), (conflicts.MODEL, bad - 1))
+    found = []
+    for model, upto in given:
+        with empty_generation(channel.settings, next(_numbers), model) as generation:
+            with closing(OrderedProjector(channel.settings, model, generation=generation)) as projector:
+                while projector.advance(upto=upto, limit=100_000).events:
+                    pass
+                assert projector.advance(upto=upto).parked == (upto is None)
+            found.append(contents(channel.settings, generation, model))
+    assert found[0] == found[1]
 
 
 # Any policy over the log

@@ -4,14 +4,15 @@ One worker folds the log itself, in order of position, with one checkpoint. What
 with ids that follow from the log: killed at any moment, it sends the same again, and that is answered as before.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 from uuid import UUID
 
 import orjson
@@ -32,6 +33,7 @@ from prm_es.store.history import Histories, histories, mark
 log = structlog.get_logger()
 
 CHUNK: Final = 1000
+PART: Final = 125  # events of a chunk whose rows are written while the next are folded
 EVERYTHING: Final = "*"  # the topic of the one checkpoint: the whole log
 
 
@@ -148,8 +150,10 @@ class Book:
         return ((one, self.rows_of(page)) for one, page in self._pages.items())
 
     def changed(self) -> Mapping[UUID, Rows]:
-        """Give the rows of every aggregate whose rows were set."""
-        return {one: self[one] for one in self._changed}
+        """Give the rows of every aggregate whose rows were set since this was last asked."""
+        changed = {one: self[one] for one in self._changed}
+        self._changed.clear()
+        return changed
 
 
 @dataclass(slots=True, eq=False)  # told apart by identity: hashing ids is what costs when many are looked at
@@ -314,9 +318,11 @@ class OrderedProjector:
         wanted = [f"prm.{aggregate}.%" for aggregate in self._model.aggregates]
         cursor.execute(_LOG, (after, end, wanted, self._model.passed_over))
         events = [event_of(row) for row in cursor]
+        cursor.execute("SAVEPOINT unfolded")
         try:
             self._fold(cursor, kept, generation, events, end)
         except _Poison as poison:
+            cursor.execute("ROLLBACK TO SAVEPOINT unfolded")
             events = [event for event in events if event.position < poison.poisoned.position]
             if not events:
                 park(cursor, self._settings, self._model, generation, [(poison.poisoned, poison.reason)])
@@ -384,15 +390,17 @@ class OrderedProjector:
 
         book = Book(around.index or self._model.index, before, around.crowded, around.beside, look)
         book.read(around.likely - ids)
-        book, commands = fold_in_order(self._model, book, parsed, histories(cursor))
-        changed = book.changed()
-        empty = self._model.empty()
-        tables.save(
-            cursor,
-            self._model,
-            schema,
-            {one: (before.get(one) or seen.get(one) or empty, after) for one, after in changed.items()},
-        )
+        past = histories(cursor)
+        asked: list[Envelope] = []
+        changed: dict[UUID, Rows] = {}
+        with _Writing(cursor, self._model, schema) as writing:
+            for part in _parts(parsed):
+                asked += fold_in_order(self._model, book, part, past)
+                rows = book.changed()
+                was = [changed, before, seen]
+                writing.begin({one: (_first_of(was, one) or self._model.empty(), after) for one, after in rows.items()})
+                changed |= rows
+        commands = [command for command in asked if self._model.wanted(book, command)]
         kept.forget(changed.keys() & seen.keys())  # of these not all rows were read
         whole = before | {one: rows for one, rows in changed.items() if one not in seen}
         kept.keep(generation, end, whole, {one: rows for one, rows in seen.items() if one not in changed})
@@ -400,6 +408,40 @@ class OrderedProjector:
         cursor.execute(query.format(self._bookkeeping), (end, self._model.name, generation))
         if commands and self._pinned is None:
             self._send(commands)
+
+
+class _Writing:
+    """Writes the rows of one part of a batch while the next is folded: the one waits for the server, the other not.
+
+    Both use one connection, which lets one statement at a time through.
+    """
+
+    def __init__(self, cursor: Any, model: OrderedModel, schema: str) -> None:  # noqa: ANN401
+        self._cursor = cursor.connection.cursor()
+        self._model, self._schema = model, schema
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rows")
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        """Begin nothing yet."""
+        return self
+
+    def begin(self, changes: tables.Changes) -> None:
+        """Write these once those before are written; raises what went wrong with those."""
+        self._settle()
+        self._under_way = self._thread.submit(tables.save, self._cursor, self._model, self._schema, changes)
+
+    def _settle(self) -> None:
+        if self._under_way is not None:
+            written, self._under_way = self._under_way, None
+            written.result()
+
+    def __exit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
+        """Wait until all is written, whatever else has happened."""
+        self._thread.shutdown()
+        self._cursor.close()
+        if kind is None:
+            self._settle()
 
 
 class _Kept:
@@ -479,10 +521,18 @@ def _parse(events: Sequence[Recorded]) -> list[Parsed]:
     return parsed
 
 
+def _parts(events: Sequence[Parsed]) -> Iterator[Sequence[Parsed]]:
+    return (events[start : start + PART] for start in range(0, len(events), PART))
+
+
+def _first_of(known: Iterable[Mapping[UUID, Rows]], one: UUID) -> Rows | None:
+    return next((rows for held in known if (rows := held.get(one))), None)
+
+
 def fold_in_order(
     model: OrderedModel, book: Book, events: Sequence[Parsed], histories: Histories = ()
-) -> tuple[Book, list[Envelope]]:
-    """Fold events in the order of their positions; gives the book after them and what is to be asked."""
+) -> list[Envelope]:
+    """Fold events in the order of their positions into the book; gives what is to be asked if it is still wanted."""
     commands: list[Envelope] = []
     for parsed in events:
         subject = parsed.recorded.subject
@@ -494,4 +544,4 @@ def fold_in_order(
         except Exception as error:
             reason = f"{type(error).__name__}: the fold could not take it"
             raise _Poison(parsed.recorded, reason) from error
-    return book, [command for command in commands if model.wanted(book, command)]
+    return commands

@@ -130,8 +130,8 @@ def _insert(cursor: Any, table: Table, schema: str, rows: Sequence[tuple[Any, ..
     statement = sql.SQL("INSERT INTO {} ({}) SELECT * FROM unnest({})").format(
         sql.Identifier(schema, table.name), _names(table.columns), arrays
     )
-    for start in range(0, len(rows), 10 * _PAGE):
-        columns = zip(*rows[start : start + 10 * _PAGE], strict=True)
+    for start in range(0, len(rows), _PAGE):
+        columns = zip(*rows[start : start + _PAGE], strict=True)
         cursor.execute(statement, [array(values) for values in columns])
 
 
