@@ -4,7 +4,8 @@ One worker folds the log itself, in order of position, with one checkpoint. What
 with ids that follow from the log: killed at any moment, it sends the same again, and that is answered as before.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -393,13 +394,13 @@ class OrderedProjector:
         past = histories(cursor)
         asked: list[Envelope] = []
         changed: dict[UUID, Rows] = {}
+        known, empty = ChainMap(changed, before, seen), self._model.empty()
         with _Writing(cursor, self._model, schema) as writing:
-            for part in _parts(parsed):
-                asked += fold_in_order(self._model, book, part, past)
+            for start in range(0, len(parsed), PART):
+                asked += fold_in_order(self._model, book, parsed[start : start + PART], past)
                 rows = book.changed()
-                was = [changed, before, seen]
-                writing.begin({one: (_first_of(was, one) or self._model.empty(), after) for one, after in rows.items()})
-                changed |= rows
+                writing.begin({one: (known.get(one, empty), after) for one, after in rows.items()})
+                changed.update(rows)
         commands = [command for command in asked if self._model.wanted(book, command)]
         kept.forget(changed.keys() & seen.keys())  # of these not all rows were read
         whole = before | {one: rows for one, rows in changed.items() if one not in seen}
@@ -519,14 +520,6 @@ def _parse(events: Sequence[Recorded]) -> list[Parsed]:
         except Exception as error:
             raise _Poison(event, f"{type(error).__name__}: the event could not be read") from error
     return parsed
-
-
-def _parts(events: Sequence[Parsed]) -> Iterator[Sequence[Parsed]]:
-    return (events[start : start + PART] for start in range(0, len(events), PART))
-
-
-def _first_of(known: Iterable[Mapping[UUID, Rows]], one: UUID) -> Rows | None:
-    return next((rows for held in known if (rows := held.get(one))), None)
 
 
 def fold_in_order(
