@@ -395,6 +395,8 @@ def main() -> int:
                 if ms > WORST_MS:
                     again += 1
                     ms = statistics.median([ms, user.ask(question), user.ask(question)])
+                    if ms > WORST_MS:
+                        console.print(f"{ms:.0f} ms: {question.path}", soft_wrap=True)
                 slow.setdefault(question.kind, []).append(ms)
                 on_progress(number, len(rest))
         console.print(f"{again} of {len(rest)} were asked again, and the middle of three counts")

@@ -346,7 +346,7 @@ _OF_OPPORTUNITY: Final = "EXISTS (SELECT FROM {{model}}.opportunity o WHERE o.op
 
 MODEL = ReadModel(
     name="pipeline",
-    version=7,
+    version=8,
     aggregates=("partner", "opportunity"),
     tables=(
         Table(Opportunity, ("opportunity_id",), sealed=("customer", "next_action")),
