@@ -91,7 +91,12 @@ CROSS JOIN LATERAL (
 _OPPORTUNITIES: Final[Sequence[str]] = (
     _OPPORTUNITY,
     f"""
-INSERT INTO {{model}}.opportunity
+INSERT INTO {{model}}.opportunity (
+    opportunity_id, external_id, name, partner_id, lead_id, customer, product_lines, deal_type, stage, status,
+    probability, category, forecast_override, amount, currency, owner, opened_at, engaged_at, expected_close_on,
+    closed_on, lost_reason, stage_entered_at, touched_at, stalls_at, stalled_at, next_action, next_action_due_on,
+    next_action_owner, data_gaps, updated_position
+)
 SELECT id, 'O-' || n, initcap(substr(md5('deal' || n), 1, 8)) || ' ' || line, partner_id,
     CASE WHEN n % 5 = 0 THEN md5('lead' || n / 5)::uuid END,
     CASE WHEN n % 12 = 0 THEN {_TOKEN} ELSE {_CUSTOMER} END,
