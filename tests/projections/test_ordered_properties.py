@@ -282,6 +282,7 @@ def test_the_sizes_of_batches_and_who_folds_them_change_no_row(channel: Service,
     def any_sizes(sizes: list[int], workers: list[int], part: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ordered, "PART", part)
+            patch.setattr(conflicts, "PART", part)
             assert _in_batches(channel, model, *sizes, workers=workers) == whole
 
     any_sizes()

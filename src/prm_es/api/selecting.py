@@ -343,7 +343,7 @@ def _equals(column: sql.Composable, values: _Values) -> sql.Composable:
     return sql.SQL("{} = ANY ({})").format(column, sql.Literal(list(values)))
 
 
-def _partner(one: List, _name: str, values: _Values, _here: Surroundings) -> sql.Composable:
+def _partner(one: List, _name: str, values: _Values, here: Surroundings) -> sql.Composable:
     ids = [str(UUID(value)) for value in values if _is_id(value)]
     names = [_like(value) for value in values if not _is_id(value)]
     found: list[sql.Composable] = []
@@ -355,7 +355,12 @@ def _partner(one: List, _name: str, values: _Values, _here: Surroundings) -> sql
         if names:
             named = sql.Identifier(column.removesuffix("_id"))
             found.append(sql.SQL("{} ILIKE ANY ({})").format(named, sql.Literal(names)))
-    return found[0] if len(found) == 1 else sql.SQL("({})").format(sql.SQL(" OR ").join(found))
+    if len(one.partners) == 1:
+        return found[0] if len(found) == 1 else sql.SQL("({})").format(sql.SQL(" OR ").join(found))
+    # Each side is found by itself: who is the one or the other, no index tells.
+    key = _COMMA.join(map(sql.Identifier, one.key))
+    sides = (sql.SQL("SELECT {} FROM {} WHERE {}").format(key, here.view(one.view), side) for side in found)
+    return sql.SQL("({}) IN ({})").format(key, sql.SQL(" UNION ").join(sides))
 
 
 def _of_partner(one: List, asked: Mapping[str, _Values], here: Surroundings) -> sql.Composable:

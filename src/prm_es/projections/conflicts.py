@@ -13,6 +13,8 @@ Source of the rule: prm-domain R-SD-1 to R-SD-4, after Siebel's "same end custom
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -52,7 +54,7 @@ from prm_es.projections.likeness import (
     sharing,
     weights_in,
 )
-from prm_es.projections.ordered import Around, Book, OrderedModel, Parsed, ask
+from prm_es.projections.ordered import PART, Around, Book, OrderedModel, Parsed, ask
 from prm_es.projections.sides import (
     ACCOUNT,
     Lead,
@@ -432,21 +434,20 @@ def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # no
     standing = {row[0]: row[1:] for row in cursor}
     begins = {one.recorded.subject for one in mine if isinstance(one.event, _BEGINS)}
     begins |= {linked for one in begins if one in standing and (linked := standing[one][0])}
-    newly = [_told_of(one.event) for one in mine if one.recorded.subject not in standing]
     told = [_told_of(one.event) for one in mine if one.recorded.subject in standing]
     told += [_keys_told(one.customer, one.customer_keys) for event in policies for one in _named(event)]
     told += [(keys, keys) for keys in (exact_keys((), (one,)) for one in forgotten)]
     told += [(exact_keys(*row[1:3]), row[3]) for one, row in standing.items() if one in begins]
     leaving = Counter(key for *_row, keys in standing.values() for key in keys)
-    found = _under(cursor, schema, told, leaving)
+    found = _under(cursor, schema, _most(told, leaving))
     # What comes in now comes after all that stands there: of that nothing changes but what it is in conflict with.
-    beside = _under(cursor, schema, newly, leaving)
+    newly = [one.event for one in mine if one.recorded.subject not in standing]
+    beside, likely = _beside(cursor, schema, newly, leaving)
     ids = subjects | standing.keys() | set().union(*found.standing.values()) | {STREAM}
     for _hop in range(2):
         cursor.execute(sql.SQL(_IN_CONFLICT).format(**named), {"ids": list(ids)})
         ids |= {one for row in cursor for one in row}
     asked = found.asked | beside.asked
-    likely = {one for told in newly for one in _likely(beside, told)}
     return Around(ids, beside.standing, likely, found.crowded | beside.crowded, partial(index, asked=asked))
 
 
@@ -462,21 +463,57 @@ class _Under:
 _Told = tuple[Collection[int], Collection[int]]  # exact keys, and all keys
 
 
-def _under(cursor: Any, schema: str, told: Iterable[_Told], leaving: Mapping[int, int]) -> _Under:  # noqa: ANN401
-    """Give what stands under these exact and other keys, unless it is a crowd even when so many leave."""
-    pairs = list(told)
-    exact = {key for own, _keys in pairs for key in own}
-    asked = {
-        key: None if key in exact else crowd(key) + 1 + leaving.get(key, 0) for _own, keys in pairs for key in keys
-    }
-    if not asked:
+def _most(told: Collection[_Told], leaving: Mapping[int, int]) -> dict[int, int | None]:
+    """Give how many must stand under each of these keys to be a crowd even when so many leave; for exact ones None."""
+    exact = {key for own, _keys in told for key in own}
+    return {key: None if key in exact else crowd(key) + 1 + leaving.get(key, 0) for _own, keys in told for key in keys}
+
+
+def _under(cursor: Any, schema: str, most: Mapping[int, int | None]) -> _Under:  # noqa: ANN401
+    """Give what stands under these keys; of those with so many, that they are a crowd."""
+    if not most:
         return _Under()
     query = sql.SQL(_UNDER).format(lead_key=sql.Identifier(schema, "lead_key"))
-    keys = sorted(asked)  # the index is gone through once
-    cursor.execute(query, {"keys": tables.array(keys), "most": tables.array(asked[key] for key in keys)})
+    keys = sorted(most)  # the index is gone through once
+    cursor.execute(query, {"keys": tables.array(keys), "most": tables.array(most[key] for key in keys)})
     standing = dict(cursor)
     crowded = frozenset(key for key, ids in standing.items() if ids is None)
-    return _Under(frozenset(asked), {key: ids for key, ids in standing.items() if ids}, crowded)
+    return _Under(frozenset(most), {key: ids for key, ids in standing.items() if ids}, crowded)
+
+
+def _beside(
+    cursor: Any,  # noqa: ANN401
+    schema: str,
+    newly: Sequence[Event],
+    leaving: Mapping[int, int],
+) -> tuple[_Under, set[UUID]]:
+    """Give what stands under the keys of what comes in, and who of them is likely to be looked at.
+
+    While the server looks under the keys of some, those of the next are made.
+    """
+    told: list[_Told] = []
+    asked: set[int] = set()
+    waiting: list[Future[_Under]] = []
+    most: dict[int, int | None] = {}
+    with closing(cursor.connection.cursor()) as own, ThreadPoolExecutor(1, thread_name_prefix="keys") as thread:
+        for start in range(0, len(newly), PART):
+            if most:
+                waiting.append(thread.submit(_under, own, schema, most))
+            part = [_told_of(event) for event in newly[start : start + PART]]
+            most = {key: number for key, number in _most(part, leaving).items() if key not in asked}
+            asked |= most.keys()
+            told += part
+        last = _under(cursor, schema, most)
+        under = _together([*(one.result() for one in waiting), last])
+    return under, {one for each in told for one in _likely(under, each)}
+
+
+def _together(parts: Sequence[_Under]) -> _Under:
+    return _Under(
+        frozenset().union(*(one.asked for one in parts)),
+        dict(pair for one in parts for pair in one.standing.items()),
+        frozenset().union(*(one.crowded for one in parts)),
+    )
 
 
 def _likely(under: _Under, told: _Told) -> Iterable[UUID]:
@@ -511,7 +548,7 @@ def spelled_alike(
 def around(cursor: Any, schema: str, asked: Lead) -> Book:  # noqa: ANN401
     """Give a book of what shares a key with one side now."""
     exact = exact_keys(asked.customer_keys, asked.people)
-    under = _under(cursor, schema, [(exact, asked.keys)], {})
+    under = _under(cursor, schema, _most([(exact, asked.keys)], {}))
     rows = tables.load(cursor, MODEL, schema, {STREAM}, (_RULES,))
 
     def look(ids: AbstractSet[UUID]) -> Mapping[UUID, Rows]:
@@ -575,7 +612,7 @@ _LEADS: Final = Table(Lead, ("lead_id",), sealed=("customer",))
 _RULES: Final = Table(Rules, ("stream_id",))
 MODEL = OrderedModel(
     name="conflicts",
-    version=9,
+    version=10,
     aggregates=("partner", "lead", "opportunity", "policy", "person"),
     tables=(
         _LEADS,

@@ -17,6 +17,7 @@ CREATE TABLE {model}.lead (
     keys            bigint[] NOT NULL,
     PRIMARY KEY (lead_id) INCLUDE (partner_id) -- whose conflict it is, is asked of every one
 ) WITH (fillfactor = 80);
+CREATE INDEX ON {model}.lead (partner_id);
 CREATE INDEX ON {model}.lead (kind) WHERE kind = 'named_account';
 
 CREATE TABLE {model}.lead_key (

@@ -27,6 +27,13 @@ CREATE TABLE {model}.opportunity (
         || CASE WHEN starts_with(customer, '~1.') AND customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN ''
             ELSE coalesce(customer, '') END
     )) STORED,
+    -- Whether it is a token, whose value in clear is another table's: only then is that looked for.
+    customer_sealed    boolean NOT NULL GENERATED ALWAYS AS (
+        coalesce(starts_with(customer, '~1.') AND customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$', false)
+    ) STORED,
+    next_action_sealed boolean NOT NULL GENERATED ALWAYS AS (
+        coalesce(starts_with(next_action, '~1.') AND next_action ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$', false)
+    ) STORED,
     lead_id            uuid,
     product_lines      text[] NOT NULL,
     deal_type          text,
@@ -43,7 +50,7 @@ CREATE TABLE {model}.opportunity (
 -- For the questions of api/indexed.py. What nearly every event changes is in none: an update then stays within its page.
 -- Which rows a page shows is read from the index alone, even where few fit.
 CREATE INDEX ON {model}.opportunity (opened_at, opportunity_id)
-    INCLUDE (partner_id, owner, stage, status, forecast_category, currency);
+    INCLUDE (partner_id, owner, stage, status, forecast_category, currency, customer_sealed, next_action_sealed);
 CREATE INDEX ON {model}.opportunity (partner_id, opened_at, opportunity_id);
 CREATE INDEX ON {model}.opportunity (owner, opened_at, opportunity_id);
 CREATE INDEX ON {model}.opportunity (stage, status, opened_at, opportunity_id);

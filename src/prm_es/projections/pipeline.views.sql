@@ -53,7 +53,7 @@ SELECT
     o.partner_id,
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
-    coalesce(customer.value, CASE WHEN starts_with(o.customer, '~1.') AND o.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE o.customer END) AS customer,
+    CASE WHEN o.customer_sealed THEN customer.value ELSE o.customer END AS customer,
     o.product_lines,
     o.deal_type,
     o.stage,
@@ -72,7 +72,7 @@ SELECT
     o.stage_entered_at,
     CASE WHEN o.status = 'open' THEN today.day - (o.stage_entered_at AT TIME ZONE {tz})::date END AS days_in_stage,
     coalesce(o.closed_on, today.day) - (o.opened_at AT TIME ZONE {tz})::date AS age_days,
-    coalesce(action.value, CASE WHEN starts_with(o.next_action, '~1.') AND o.next_action ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE o.next_action END) AS next_action,
+    CASE WHEN o.next_action_sealed THEN action.value ELSE o.next_action END AS next_action,
     o.next_action_due_on,
     o.status = 'open' AND coalesce(o.next_action_due_on < today.day OR o.expected_close_on < today.day, false) AS overdue,
     o.status = 'open' AND o.stalled_at IS NOT NULL AS stalled,
@@ -85,8 +85,11 @@ SELECT
 FROM {model}.opportunity o
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today -- no WITH: it would keep indexes away
 LEFT JOIN {model}.partner p USING (partner_id)
-LEFT JOIN {model}.personal customer ON customer.aggregate_id = o.opportunity_id AND customer.field = 'customer'
-LEFT JOIN {model}.personal action ON action.aggregate_id = o.opportunity_id AND action.field = 'next_action';
+-- Both say of what is looked up only what stands in the index that pages are chosen from, else it is not enough by itself.
+LEFT JOIN {model}.personal customer
+    ON customer.aggregate_id = CASE WHEN o.customer_sealed THEN o.opportunity_id END AND customer.field = 'customer'
+LEFT JOIN {model}.personal action
+    ON action.aggregate_id = CASE WHEN o.next_action_sealed THEN o.opportunity_id END AND action.field = 'next_action';
 
 COMMENT ON VIEW {read}.opportunities IS 'Every opportunity as it stands: status, next action, age.';
 COMMENT ON COLUMN {read}.opportunities.opportunity_id IS 'Aggregate id.';
