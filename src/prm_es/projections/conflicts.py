@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -495,7 +494,7 @@ def _beside(
     asked: set[int] = set()
     waiting: list[Future[_Under]] = []
     most: dict[int, int | None] = {}
-    with closing(cursor.connection.cursor()) as own, ThreadPoolExecutor(1, thread_name_prefix="keys") as thread:
+    with cursor.connection.cursor() as own, ThreadPoolExecutor(1, thread_name_prefix="keys") as thread:
         for start in range(0, len(newly), PART):
             if most:
                 waiting.append(thread.submit(_under, own, schema, most))
