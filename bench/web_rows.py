@@ -192,7 +192,15 @@ _HELD: Final = "status IN ('approved','accepted','contacted','working') OR (stat
 _LEADS: Final[Sequence[str]] = (
     _LEAD,
     f"""
-INSERT INTO {{model}}.lead
+INSERT INTO {{model}}.lead (
+    lead_id, external_id, origin, status, partner_id, submitted_by, owner, source, customer, customer_keys,
+    country, product_lines, deal_type, amount, currency, expected_close_on, score, came_in_at, place_position,
+    identity_version, screened_version, held_until, sla_warn_at, sla_due_at, sla_stopped_at, sla_warn_left,
+    sla_left, sla_warned_at, sla_breached_at, asked_for, place_until, lapse_at, decided_at, decision,
+    reject_reason, disqualify_reason, protected_from, protected_until, remind_at, extensions,
+    extension_requested_at, unprotected_at, unprotected_by, respond_by, contact_by, contact_overdue_at, recall_at,
+    opportunity_id, converted_at, ended, ended_at, data_gaps, touched_at, updated_position
+)
 SELECT id, 'L-' || n, CASE WHEN registered THEN 'registered' ELSE 'captured' END, status,
     CASE WHEN NOT status IN ('new','qualified') OR registered THEN partner_id END, 'rep-' || n % 4000, owner,
     CASE WHEN NOT registered THEN 'web' END, CASE WHEN n % 12 = 0 THEN {_TOKEN} ELSE {_CUSTOMER} END, ARRAY['id:C' || c],

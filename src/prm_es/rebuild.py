@@ -24,6 +24,7 @@ from prm_es.projections.rows import Copier
 from prm_es.projections.runner import COLUMNS, Projector, discarded, event_of, fold_stream, park, schema_of, streams
 from prm_es.settings import PARTITIONS, Settings
 from prm_es.store.locks import Lock, keys
+from prm_es.store.vault import TOKEN_PATTERN
 
 log = structlog.get_logger()
 
@@ -261,7 +262,13 @@ def _create(cursor: Any, settings: Settings, model: ReadModel, generation: int, 
 
 def _names(settings: Settings, schema: sql.Identifier) -> dict[str, sql.Composable]:
     """Give what the SQL of a read model leaves open."""
-    return {"model": schema, "tz": sql.Literal(settings.report_tz), "seen": _SEEN, "vendor": _VENDOR}
+    return {
+        "model": schema,
+        "tz": sql.Literal(settings.report_tz),
+        "token": sql.Literal(TOKEN_PATTERN),
+        "seen": _SEEN,
+        "vendor": _VENDOR,
+    }
 
 
 def _hold_partners_to_their_rows(

@@ -613,9 +613,12 @@ def test_a_customer_who_is_a_person_stands_in_the_personal_table_alone(world: Wo
     world.ids["person"] = sent.subject
     assert world.one("leads", "person")["customer"] == name
     assert world.one("registrations", "person")["customer"] == name
+    found = "strpos(searched, 'joana prado') > 0"
+    assert world.named("leads", found) == world.named("registrations", found) == {"person"}
     tables = contents(migrated, live(migrated, MODEL), MODEL)
     assert [table for table, texts in tables.items() if any(name in text for text in texts)] == ["personal"]
     schema = f"{migrated.prefix}_{MODEL.name}_{live(migrated, MODEL)}"
     (row,) = rows(migrated, f"DELETE FROM {schema}.personal WHERE value = %s RETURNING 1 AS gone", [name])
     assert row["gone"]
     assert world.one("leads", "person")["customer"] is None
+    assert world.named("leads", found) == world.named("leads", "strpos(searched, '~1.') > 0") == set()

@@ -149,7 +149,7 @@ class ReadModel:
 
     @property
     def view_sql(self) -> str:
-        """DDL and comments of the views, with {model}, {read}, {tz}, {seen} and {vendor} open.
+        """DDL and comments of the views, with {model}, {read}, {tz}, {token}, {seen} and {vendor} open.
 
         `vendor` tells whether one of the vendor's people asks, who may know how a partner stands among others.
         """

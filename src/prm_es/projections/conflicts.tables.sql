@@ -15,6 +15,7 @@ CREATE TABLE {model}.lead (
     people          uuid[] NOT NULL,
     identity        text,
     keys            bigint[] NOT NULL,
+    customer_sealed boolean NOT NULL GENERATED ALWAYS AS (coalesce(customer ~ {token}, false)) STORED,
     PRIMARY KEY (lead_id) INCLUDE (partner_id) -- whose conflict it is, is asked of every one
 ) WITH (fillfactor = 80);
 CREATE INDEX ON {model}.lead (partner_id);

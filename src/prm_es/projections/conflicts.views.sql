@@ -6,7 +6,7 @@ SELECT
     c.reasons AS sentence,
     c.matched_keys,
     c.round,
-    coalesce(second_name.value, CASE WHEN starts_with(second.customer, '~1.') AND second.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE second.customer END) AS customer,
+    CASE WHEN second.customer_sealed THEN second_name.value ELSE second.customer END AS customer,
     ARRAY(SELECT unnest(first.product_lines) INTERSECT SELECT unnest(second.product_lines) ORDER BY 1) AS common_product_lines,
     first.lead_id AS first_lead_id,
     CASE first.status WHEN 'won' THEN 'customer' ELSE first.kind END AS first_kind,
@@ -33,7 +33,7 @@ SELECT
     c.ended_position,
     c.ended_at,
     c.ended_because,
-    lower(coalesce(second_name.value, CASE WHEN starts_with(second.customer, '~1.') AND second.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE second.customer END)) AS searched
+    lower(CASE WHEN second.customer_sealed THEN second_name.value ELSE second.customer END) AS searched
 FROM {model}.conflict c
 JOIN {model}.lead first ON first.lead_id = c.first_lead_id
 JOIN {model}.lead second ON second.lead_id = CASE c.first_lead_id WHEN c.low_lead_id THEN c.high_lead_id ELSE c.low_lead_id END

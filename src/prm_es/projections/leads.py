@@ -569,7 +569,7 @@ _SEEN: Final = (
 
 MODEL = ReadModel(
     name="leads",
-    version=6,
+    version=7,
     aggregates=("partner", "lead"),
     tables=(
         Table(Lead, ("lead_id",), sealed=("customer",), seen=_SEEN),

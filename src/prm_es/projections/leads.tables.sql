@@ -1,25 +1,36 @@
+-- Getting at a column takes as long as there are columns before it: those come first by which few of many are found.
 CREATE TABLE {model}.lead (
     lead_id                uuid PRIMARY KEY,
-    external_id            text,
+    came_in_at             timestamptz NOT NULL,
+    touched_at             timestamptz NOT NULL,
+    place_position         bigint NOT NULL,
+    updated_position       bigint NOT NULL,
+    identity_version       int NOT NULL,
+    screened_version       int NOT NULL,
+    ended                  boolean NOT NULL,
+    -- Whether it is a token, whose value in clear is another table's: only then is that looked for.
+    customer_sealed        boolean NOT NULL GENERATED ALWAYS AS (coalesce(customer ~ {token}, false)) STORED,
     origin                 text NOT NULL,
     status                 text NOT NULL,
     partner_id             uuid,
-    submitted_by           text NOT NULL,
-    owner                  text,
-    source                 text,
-    customer               text,
-    customer_keys          text[] NOT NULL,
-    country                text,
-    product_lines          text[] NOT NULL,
-    deal_type              text,
     amount                 numeric,
     currency               text,
-    expected_close_on      date,
+    customer               text,
+    external_id            text,
+    -- What a text is looked for in. Names of people are not in it.
+    searched               text NOT NULL GENERATED ALWAYS AS (lower(
+        CASE WHEN customer ~ {token} THEN '' ELSE coalesce(customer, '') END || chr(10) || coalesce(external_id, '')
+    )) STORED,
+    decision               text,
+    owner                  text,
+    country                text,
+    deal_type              text,
+    product_lines          text[] NOT NULL,
     score                  int,
-    came_in_at             timestamptz NOT NULL,
-    place_position         bigint NOT NULL,
-    identity_version       int NOT NULL,
-    screened_version       int NOT NULL,
+    expected_close_on      date,
+    submitted_by           text NOT NULL,
+    source                 text,
+    customer_keys          text[] NOT NULL,
     held_until             timestamptz,
     sla_warn_at            timestamptz,
     sla_due_at             timestamptz,
@@ -32,7 +43,6 @@ CREATE TABLE {model}.lead (
     place_until            timestamptz,
     lapse_at               timestamptz,
     decided_at             timestamptz,
-    decision               text,
     reject_reason          text,
     disqualify_reason      text,
     protected_from         timestamptz,
@@ -48,14 +58,12 @@ CREATE TABLE {model}.lead (
     recall_at              timestamptz,
     opportunity_id         uuid,
     converted_at           timestamptz,
-    ended                  boolean NOT NULL,
     ended_at               timestamptz,
-    data_gaps              text[] NOT NULL,
-    touched_at             timestamptz NOT NULL,
-    updated_position       bigint NOT NULL
+    data_gaps              text[] NOT NULL
 ) WITH (fillfactor = 80);
 -- For the questions of api/indexed.py.
-CREATE INDEX ON {model}.lead (came_in_at, lead_id) INCLUDE (partner_id, status, origin, decision, currency);
+CREATE INDEX ON {model}.lead (came_in_at, lead_id)
+    INCLUDE (partner_id, status, origin, decision, currency, customer_sealed);
 CREATE INDEX ON {model}.lead (partner_id, came_in_at, lead_id);
 CREATE INDEX ON {model}.lead (status, came_in_at, lead_id);
 CREATE INDEX ON {model}.lead (decision, status, came_in_at, lead_id) WHERE decision IS NOT NULL;

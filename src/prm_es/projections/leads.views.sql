@@ -8,7 +8,7 @@ SELECT
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
     p.channel_manager,
-    coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END) AS customer,
+    CASE WHEN l.customer_sealed THEN customer.value ELSE l.customer END AS customer,
     l.customer_keys,
     l.country,
     l.product_lines,
@@ -50,17 +50,7 @@ SELECT
     l.contact_by,
     l.recall_at,
     l.screened_version >= l.identity_version AS screened,
-    -- Two questions of one column each, so that all rows can be asked about at once.
-    CASE WHEN {vendor} THEN NOT l.ended AND (
-        EXISTS (
-            SELECT FROM {model}.lead_match m LEFT JOIN {model}.lead other ON other.lead_id = m.other_lead_id
-            WHERE m.lead_id = l.lead_id AND m.strength IN ('hard', 'probable') AND m.outcome IS NULL AND NOT coalesce(other.ended, false)
-        )
-        OR EXISTS (
-            SELECT FROM {model}.lead_match m LEFT JOIN {model}.lead other ON other.lead_id = m.lead_id
-            WHERE m.other_lead_id = l.lead_id AND m.strength IN ('hard', 'probable') AND m.outcome IS NULL AND NOT coalesce(other.ended, false)
-        )
-    ) END AS in_conflict,
+    CASE WHEN {vendor} THEN NOT l.ended AND rivalled.lead_id IS NOT NULL END AS in_conflict,
     CASE WHEN l.held_until > now() THEN l.held_until END AS held_until,
     l.decision,
     l.decided_at,
@@ -74,11 +64,12 @@ SELECT
     l.data_gaps,
     l.touched_at,
     l.updated_position,
-    lower(concat_ws(chr(10), coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END), l.external_id)) AS searched
+    CASE WHEN customer.value IS NULL THEN l.searched ELSE lower(customer.value) || l.searched END AS searched
 FROM {model}.lead l
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today -- no WITH: it would keep indexes away
 LEFT JOIN {model}.partner p USING (partner_id)
-LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer'
+LEFT JOIN {model}.personal customer
+    ON customer.aggregate_id = CASE WHEN l.customer_sealed THEN l.lead_id END AND customer.field = 'customer'
 CROSS JOIN LATERAL (
     SELECT
         l.status IN ('submitted', 'in_review') AS undecided,
@@ -90,7 +81,19 @@ CROSS JOIN LATERAL (
     SELECT least(
         sla.due_at, sla.resubmit_at, l.lapse_at, l.respond_by, sla.contact_at, l.recall_at, l.protected_until
     ) AS at
-) next;
+) next
+-- Grouped, it is found at once for all rows or by the index for one, and left out where nobody asks.
+LEFT JOIN (
+    SELECT met.lead_id
+    FROM (
+        SELECT lead_id, other_lead_id, strength, outcome FROM {model}.lead_match
+        UNION ALL
+        SELECT other_lead_id, lead_id, strength, outcome FROM {model}.lead_match
+    ) met
+    LEFT JOIN {model}.lead other ON other.lead_id = met.other_lead_id
+    WHERE met.strength IN ('hard', 'probable') AND met.outcome IS NULL AND other.ended IS NOT TRUE
+    GROUP BY met.lead_id
+) rivalled ON rivalled.lead_id = l.lead_id;
 
 COMMENT ON VIEW {read}.leads IS 'Every lead as it stands: who has it, what is to be done next, and by when.';
 COMMENT ON COLUMN {read}.leads.lead_id IS 'Aggregate id.';
@@ -151,7 +154,7 @@ SELECT
     l.partner_id,
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
-    coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END) AS customer,
+    CASE WHEN l.customer_sealed THEN customer.value ELSE l.customer END AS customer,
     l.product_lines,
     l.deal_type,
     l.amount,
@@ -180,11 +183,12 @@ SELECT
     l.opportunity_id,
     l.data_gaps,
     l.updated_position,
-    lower(concat_ws(chr(10), coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END), l.external_id)) AS searched
+    CASE WHEN customer.value IS NULL THEN l.searched ELSE lower(customer.value) || l.searched END AS searched
 FROM {model}.lead l
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today
 LEFT JOIN {model}.partner p USING (partner_id)
-LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer'
+LEFT JOIN {model}.personal customer
+    ON customer.aggregate_id = CASE WHEN l.customer_sealed THEN l.lead_id END AND customer.field = 'customer'
 WHERE l.origin = 'registered';
 
 COMMENT ON VIEW {read}.registrations IS 'Every registered lead with its course, from submission to decision, protection and conversion.';
@@ -226,7 +230,7 @@ COMMENT ON COLUMN {read}.registrations.searched IS 'Customer and external id in 
 
 CREATE VIEW {read}.protected_customers WITH (security_invoker) AS
 SELECT
-    coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END) AS customer,
+    CASE WHEN l.customer_sealed THEN customer.value ELSE l.customer END AS customer,
     l.customer_keys,
     l.country,
     l.product_lines,
@@ -245,11 +249,12 @@ SELECT
     l.lead_id,
     l.opportunity_id,
     l.updated_position,
-    lower(concat_ws(chr(10), coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END))) AS searched
+    lower(CASE WHEN l.customer_sealed THEN customer.value ELSE l.customer END) AS searched
 FROM {model}.lead l
 CROSS JOIN (SELECT (now() AT TIME ZONE {tz})::date AS day) today
 LEFT JOIN {model}.partner p USING (partner_id)
-LEFT JOIN {model}.personal customer ON customer.aggregate_id = l.lead_id AND customer.field = 'customer'
+LEFT JOIN {model}.personal customer
+    ON customer.aggregate_id = CASE WHEN l.customer_sealed THEN l.lead_id END AND customer.field = 'customer'
 WHERE l.protected_until > now();
 
 COMMENT ON VIEW {read}.protected_customers IS 'The book: who holds which customer for which product lines, while the protection runs.';
@@ -281,7 +286,7 @@ SELECT
     o.partner_id,
     p.name AS partner,
     array_to_string(p.territories, ', ') AS territory,
-    CASE WHEN o.opened_at IS NOT NULL OR o.answer = 'accepted' THEN coalesce(customer.value, CASE WHEN starts_with(l.customer, '~1.') AND l.customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN NULL ELSE l.customer END) END AS customer,
+    CASE WHEN o.opened_at IS NOT NULL OR o.answer = 'accepted' THEN CASE WHEN l.customer_sealed THEN customer.value ELSE l.customer END END AS customer,
     o.country,
     o.product_lines,
     o.amount,

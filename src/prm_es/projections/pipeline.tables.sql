@@ -24,16 +24,11 @@ CREATE TABLE {model}.opportunity (
     -- look through them. Names of people are not in it.
     searched           text NOT NULL GENERATED ALWAYS AS (lower(
         coalesce(name, '') || chr(10) || coalesce(external_id, '') || chr(10)
-        || CASE WHEN starts_with(customer, '~1.') AND customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$' THEN ''
-            ELSE coalesce(customer, '') END
+        || CASE WHEN customer ~ {token} THEN '' ELSE coalesce(customer, '') END
     )) STORED,
     -- Whether it is a token, whose value in clear is another table's: only then is that looked for.
-    customer_sealed    boolean NOT NULL GENERATED ALWAYS AS (
-        coalesce(starts_with(customer, '~1.') AND customer ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$', false)
-    ) STORED,
-    next_action_sealed boolean NOT NULL GENERATED ALWAYS AS (
-        coalesce(starts_with(next_action, '~1.') AND next_action ~ '^~1\.[0-9a-f]{{32}}\.[A-Za-z0-9+/=]+$', false)
-    ) STORED,
+    customer_sealed    boolean NOT NULL GENERATED ALWAYS AS (coalesce(customer ~ {token}, false)) STORED,
+    next_action_sealed boolean NOT NULL GENERATED ALWAYS AS (coalesce(next_action ~ {token}, false)) STORED,
     lead_id            uuid,
     product_lines      text[] NOT NULL,
     deal_type          text,

@@ -16,12 +16,11 @@ from prm_es.aggregates.base import Command, Event
 from prm_es.aggregates.catalogue import AGGREGATES, COMMANDS, EVENTS, aggregate_of
 from prm_es.aggregates.permissions import ROLES
 from prm_es.messages import Role
-from prm_es.store.vault import TOKEN, plan_of
+from prm_es.store.vault import TOKEN_PATTERN, plan_of
 
 Schema = dict[str, Any]
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-TOKEN_PATTERN: Final = f"^{TOKEN.pattern}$"
 DECIMAL_PATTERN: Final = r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _SEALED: Final = {
     "aggregate": "Encrypted token: free text, under a key of the aggregate.",

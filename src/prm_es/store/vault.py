@@ -27,6 +27,7 @@ KeyOf = Callable[[UUID, str], bytes]
 Sealable = TypeVar("Sealable", bound=BaseModel)
 
 TOKEN: Final = re.compile(r"~1\.([0-9a-f]{32})\.([A-Za-z0-9+/=]+)")
+TOKEN_PATTERN: Final = f"^{TOKEN.pattern}$"
 _NONCE = 12
 
 
