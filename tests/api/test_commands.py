@@ -173,3 +173,17 @@ def test_a_role_that_may_not_send_a_command_is_refused(door: Api, kind: str) -> 
         answer = door.ask("POST", "/commands", login.name, params={"wait": 0}, json=body)
         senders = BY_NAME[login.name].role.value in {"auditor", "finance"}
         assert answer.status_code == (403 if senders else 202)
+
+
+def test_the_envelope_of_a_cloudevent_is_taken_and_what_is_no_part_of_it_is_named(door: Api) -> None:
+    data = {"legal_name": "Eta", "country": "BR"}
+    whole: dict[str, Any] = {"specversion": "1.0", "datacontenttype": "application/json"}
+    assert send(door, "carla", "partner.invite", data=data, **whole).status_code == 200
+    for given, name, message in (
+        ({"specversion": "2.0"}, "specversion", "specversion must be 1.0"),
+        ({"dta": {}}, "dta", "is nothing that a command has"),
+        ({"actor": "vera"}, "actor", "taken from the token"),
+    ):
+        (error,) = send(door, "carla", "partner.invite", data=data, **given).json()["errors"]
+        assert error["field"] == name
+        assert message in error["message"]

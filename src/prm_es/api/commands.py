@@ -28,8 +28,12 @@ SOURCE: Final = "api"
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.25
 _GIVEN: Final = frozenset(
-    {"type", "subject", "id", "source", "time", "expectedversion", "correlationid", "causationid"}
+    {
+        *("specversion", "datacontenttype", "type", "subject", "id", "source", "time"),
+        *("expectedversion", "correlationid", "causationid"),
+    }
 )
+_OF_WHO_ASKS: Final = frozenset({"actor", "actorrole", "actororg", "onbehalfof"})
 _OF_IMPORTS: Final = "onbehalfof"
 
 guarded = router()
@@ -42,6 +46,8 @@ class CommandSent(BaseModel):
     type: str
     subject: str
     data: dict[str, Any] = {}
+    specversion: str = SPEC_VERSION
+    datacontenttype: str | None = None
     id: str | None = None
     source: str | None = None
     time: str | None = None
@@ -68,14 +74,16 @@ def read(body: bytes, who: Principal) -> Envelope:
     integration = who.role is Role.INTEGRATION
     allowed = _GIVEN | {"data"} | ({_OF_IMPORTS} if integration else set())
     if strange := sorted(set(given) - allowed):
-        raise _wrong(strange[0], "forbidden", "is not to be given here: who asks is taken from the token")
+        taken = "is not to be given here: who asks is taken from the token"
+        unknown = f"is nothing that a command has; it may have: {', '.join(sorted(allowed))}"
+        raise _wrong(strange[0], "forbidden", taken if strange[0] in _OF_WHO_ASKS else unknown)
     if not isinstance(given.get("type"), str) or given["type"] not in catalogue.COMMANDS:
         raise _wrong("type", "unknown", "is no command; schemas/commands.md lists them")
     own = SOURCE if integration else f"{SOURCE}:{who.org}:{who.actor}"
     source = given.get("source")
     attributes = {
-        **{name: value for name, value in given.items() if name != "data"},
         "specversion": SPEC_VERSION,
+        **{name: value for name, value in given.items() if name != "data"},
         "id": str(uuid4()) if given.get("id") is None else given["id"],
         "source": own if source is None else source if integration else f"{own}:{source}",
         "actor": who.actor,
