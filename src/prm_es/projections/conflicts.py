@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -38,6 +39,7 @@ from prm_es.messages import Envelope, Recorded
 from prm_es.projections import partners
 from prm_es.projections import rows as tables
 from prm_es.projections.base import Rows, Table
+from prm_es.projections.known import Known, Told, exact_keys, known_of, known_of_each
 from prm_es.projections.likeness import (
     HARD,
     IN_DOUBT,
@@ -62,11 +64,9 @@ from prm_es.projections.sides import (
     about,
     blank,
     ended,
-    exact_keys,
     fold,
     found_under,
     kind_of,
-    known_of,
     postings,
     same_postings,
 )
@@ -433,8 +433,8 @@ def related(cursor: Any, schema: str, events: Sequence[Parsed]) -> Around:  # no
     standing = {row[0]: row[1:] for row in cursor}
     begins = {one.recorded.subject for one in mine if isinstance(one.event, _BEGINS)}
     begins |= {linked for one in begins if one in standing and (linked := standing[one][0])}
-    told = [_told_of(one.event) for one in mine if one.recorded.subject in standing]
-    told += [_keys_told(one.customer, one.customer_keys) for event in policies for one in _named(event)]
+    told = [_keys_of(*_customer_of(one.event)) for one in mine if one.recorded.subject in standing]
+    told += [_keys_of(one.customer, one.customer_keys) for event in policies for one in _named(event)]
     told += [(keys, keys) for keys in (exact_keys((), (one,)) for one in forgotten)]
     told += [(exact_keys(*row[1:3]), row[3]) for one, row in standing.items() if one in begins]
     leaving = Counter(key for *_row, keys in standing.values() for key in keys)
@@ -459,10 +459,10 @@ class _Under:
     crowded: frozenset[int] = frozenset()
 
 
-_Told = tuple[Collection[int], Collection[int]]  # exact keys, and all keys
+_Keys = tuple[Collection[int], Collection[int]]  # exact ones, and all
 
 
-def _most(told: Collection[_Told], leaving: Mapping[int, int]) -> dict[int, int | None]:
+def _most(told: Collection[_Keys], leaving: Mapping[int, int]) -> dict[int, int | None]:
     """Give how many must stand under each of these keys to be a crowd even when so many leave; for exact ones None."""
     exact = {key for own, _keys in told for key in own}
     return {key: None if key in exact else crowd(key) + 1 + leaving.get(key, 0) for _own, keys in told for key in keys}
@@ -490,20 +490,22 @@ def _beside(
 
     While the server looks under the keys of some, those of the next are made.
     """
-    told: list[_Told] = []
+    told: list[_Keys] = []
     asked: set[int] = set()
-    waiting: list[Future[_Under]] = []
-    most: dict[int, int | None] = {}
-    with cursor.connection.cursor() as own, ThreadPoolExecutor(1, thread_name_prefix="keys") as thread:
-        for start in range(0, len(newly), PART):
-            if most:
-                waiting.append(thread.submit(_under, own, schema, most))
-            part = [_told_of(event) for event in newly[start : start + PART]]
-            most = {key: number for key, number in _most(part, leaving).items() if key not in asked}
+    parts = [[_customer_of(event) for event in newly[start : start + PART]] for start in range(0, len(newly), PART)]
+    with (
+        cursor.connection.cursor() as own,
+        ThreadPoolExecutor(1, thread_name_prefix="keys") as thread,
+        closing(known_of_each(parts)) as made,
+    ):
+        waiting: list[Future[_Under]] = []
+        for part, known in zip(parts, made, strict=True):
+            keys = [_keys(one, customer_keys) for one, (_customer, customer_keys) in zip(known, part, strict=True)]
+            most = {key: number for key, number in _most(keys, leaving).items() if key not in asked}
+            waiting.append(thread.submit(_under, own, schema, most))
             asked |= most.keys()
-            told += part
-        last = _under(cursor, schema, most)
-        under = _together([*(one.result() for one in waiting), last])
+            told += keys
+        under = _together([one.result() for one in waiting])
     return under, {one for each in told for one in _likely(under, each)}
 
 
@@ -515,7 +517,7 @@ def _together(parts: Sequence[_Under]) -> _Under:
     )
 
 
-def _likely(under: _Under, told: _Told) -> Iterable[UUID]:
+def _likely(under: _Under, told: _Keys) -> Iterable[UUID]:
     """Give those that `candidates` is likely to look at, by what stands under the keys before the batch."""
     exact, keys = told
     shared: dict[UUID, int] = {}
@@ -593,17 +595,21 @@ WHERE ended_position IS NULL AND (low_lead_id = ANY(%(ids)s) OR high_lead_id = A
 """
 
 
-def _told_of(event: Event) -> _Told:
-    """Give the exact keys and all keys of the customer that an event tells of."""
+def _customer_of(event: Event) -> Told:
+    """Give the customer that an event tells of."""
     match event:
         case lead.Details() | deal.Opened() | deal.DetailsChanged():
-            return _keys_told(event.customer, event.customer_keys)
+            return event.customer, tuple(event.customer_keys)
         case _:
-            return (), ()
+            return None, ()
 
 
-def _keys_told(customer: Customer | None, customer_keys: Iterable[str]) -> _Told:
-    known = known_of(customer, tuple(customer_keys))
+def _keys_of(customer: Customer | None, customer_keys: Iterable[str]) -> _Keys:
+    given = tuple(customer_keys)
+    return _keys(known_of(customer, given), given)
+
+
+def _keys(known: Known, customer_keys: Iterable[str]) -> _Keys:
     return exact_keys(customer_keys, known.people), known.keys
 
 

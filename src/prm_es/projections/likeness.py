@@ -16,8 +16,9 @@ from prm_es.matching.keys import is_vague, key_of
 from prm_es.matching.packed import city_in
 from prm_es.matching.sentence import sentence as in_words
 from prm_es.matching.weights import Weights, default
+from prm_es.projections.known import exact_keys
 from prm_es.projections.ordered import Book, Page
-from prm_es.projections.sides import Lead, ended, exact_keys, unpacked
+from prm_es.projections.sides import Lead, ended, unpacked
 
 CROWD: Final = 40  # more than so many under one key, and it tells nobody apart
 VAGUE_CROWD: Final = 8  # and under one that many share by chance

@@ -3,8 +3,7 @@
 What a comparison needs of each follows from its own events alone, as its rows do in every read model.
 """
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -16,17 +15,15 @@ import orjson
 from prm_es.aggregates import lead_messages as lead
 from prm_es.aggregates import opportunity as deal
 from prm_es.aggregates.base import Event
-from prm_es.aggregates.fields import Customer, record_of
+from prm_es.aggregates.fields import Customer
 from prm_es.aggregates.lead import FINAL, IDENTITY, STATUS_AFTER
 from prm_es.aggregates.policy import PolicyLoaded
 from prm_es.frozen import replace
-from prm_es.matching.identity import identity_of
-from prm_es.matching.keys import key_of, keys_of
-from prm_es.matching.packed import pack, unpack
+from prm_es.matching.packed import unpack
 from prm_es.messages import Recorded
 from prm_es.projections.base import Rows
+from prm_es.projections.known import exact_keys, known_of
 from prm_es.projections.partners import fold_partner
-from prm_es.store.vault import TOKEN
 
 ACCOUNT: Final = "named_account"
 
@@ -197,41 +194,7 @@ def same_postings(before: Rows, after: Rows) -> bool:
     return [found_under(row) for row in before["lead"]] == [found_under(row) for row in after["lead"]]
 
 
-# What is known of a customer
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of a customer: the individuals whom it names, its identity, packed, and all its keys."""
-
-    people: tuple[UUID, ...]
-    identity: str | None
-    keys: tuple[int, ...]
-
-
-@lru_cache(maxsize=4096)  # a batch asks for each customer twice
-def known_of(customer: Customer | None, customer_keys: tuple[str, ...]) -> Known:
-    """Give what is compared of a customer; of an individual that is who it is, by the id of its own, and no more."""
-    people = _people(customer) if customer else ()
-    exact = exact_keys(customer_keys, people)
-    if customer is None or customer.individual:
-        return Known(people, None, tuple(sorted(exact)))
-    identity = identity_of(dataclasses.replace(record_of(customer, "root"), keys=customer_keys))
-    return Known(people, pack(identity), tuple(sorted({*exact, *map(key_of, keys_of(identity))})))
-
-
-def _people(customer: Customer) -> tuple[UUID, ...]:
-    """Give the ids of the individuals whose tax ids these are: they were sealed under a key of that id."""
-    found = (TOKEN.fullmatch(one.value) for one in customer.tax_ids if one.individual)
-    return tuple(sorted({UUID(hex=token.group(1)) for token in found if token}))
-
-
 unpacked: Final = lru_cache(maxsize=20_000)(unpack)  # a crowd of leads is compared with the same few
-
-
-def exact_keys(customer_keys: Iterable[str], people: Iterable[UUID]) -> list[int]:
-    """Give the digests of the keys that alone say who it is: no crowd under them is passed over."""
-    return [key_of(one) for one in (*customer_keys, *(f"person:{one}" for one in people))]
 
 
 def kind_of(row: Lead) -> str:
