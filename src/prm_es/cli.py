@@ -531,6 +531,9 @@ def match_fit(
     file: PairsFile,
     out: Annotated[Path, typer.Option("--out", help="Where to write the weights, as YAML.")],
     version: Annotated[int, typer.Option(min=1, help="The version that they are given.")] = 1,
+    persons: Annotated[
+        Path | None, typer.Option("--persons", help="Pairs of private persons, who get weights of their own.")
+    ] = None,
 ) -> None:
     """Fit the weights to labelled pairs; what is written goes under `matching` of a policy. Needs the extra `fit`.
 
@@ -539,7 +542,8 @@ def match_fit(
     from prm_es import fitting  # noqa: PLC0415
 
     given = fitting.known(fitting.labelled(fitting.pairs_in(file)))
-    found = fitting.fit(given, version)
+    own = fitting.known(fitting.labelled(fitting.pairs_in(persons))) if persons else None
+    found = fitting.fit(given, version, own)
     out.write_text(fitting.as_yaml(found), encoding="utf-8")
     for line in fitting.summary(fitting.scored(given, found)):
         _console.print(line, soft_wrap=True)

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from prm_es.errors import Usage
 from prm_es.matching.compare import Match, Strength, compare, score_of
-from prm_es.matching.evidence import evidence_of
+from prm_es.matching.evidence import Evidence, evidence_of
 from prm_es.matching.frequencies import Counted, Frequencies
 from prm_es.matching.identity import Identity, Record, identity_of
 from prm_es.matching.sentence import sentence
-from prm_es.matching.weights import EVIDENCE, Weights, default
+from prm_es.matching.weights import EVIDENCE, Sum, Weights, default
 from prm_es.pairs import GivenPair, read_pairs
 
 if TYPE_CHECKING:
@@ -97,22 +97,45 @@ def labelled(pairs: Iterable[GivenPair]) -> Sequence[GivenPair]:
     return given
 
 
-def fit(given: Known, version: int) -> Weights:
-    """Fit weights to labelled pairs; probable is where F1 on them is highest. Raises Usage without the extra `fit`."""
+def fit(given: Known, version: int, persons: Known | None = None) -> Weights:
+    """Fit weights to labelled pairs; probable is where F1 on them is highest. Raises Usage without the extra `fit`.
+
+    Those of private persons, if there are pairs of such, are fitted apart.
+    """
+    found = _evidence(given)
+    same = [bool(pair.same) for pair in given.pairs]
+    fitted = _fitted(found, same)
+    draft = Weights(version=version, probable=0.5, possible=0.2, **fitted.model_dump())
+    at = best([score_of(one, draft) for one in found], same).threshold
+    probable = round(min(max(at, 0.2), 0.9), 2)
+    own = persons and _fitted_to_persons(persons)
+    return draft.model_copy(
+        update={"probable": probable, "possible": round(probable / _MARGIN, 2), "persons": own or None}
+    )
+
+
+def _fitted_to_persons(given: Known) -> Sum:
+    """Fit to the pairs that may be of two persons: what lacks a home or shows a company's sign is judged as others."""
+    both = [(one, bool(pair.same)) for one, pair in zip(_evidence(given), given.pairs, strict=True) if one.persons]
+    if len({same for _one, same in both}) < 2:  # noqa: PLR2004 - both kinds
+        raise Usage("there must be labelled pairs of persons of both kinds, with their homes")
+    return _fitted([one for one, _same in both], [same for _one, same in both])
+
+
+def _evidence(given: Known) -> Sequence[Evidence]:
+    return [evidence_of(*given.sides(pair), given.facts) for pair in given.pairs]
+
+
+def _fitted(found: Sequence[Evidence], same: Sequence[bool]) -> Sum:
     try:
         import numpy as np  # noqa: PLC0415 - of the extra `fit`
     except ImportError:
         raise Usage("fitting needs scipy: pip install 'prm-es[fit]'") from None
     names = list(EVIDENCE)
-    found = [evidence_of(*given.sides(pair), given.facts) for pair in given.pairs]
     rows = np.array([[one.values.get(name, 0.0) for name in names] for one in found])
-    same = [bool(pair.same) for pair in given.pairs]
     start, *weighed = _minimum(rows, np.array(same))
     evidence = {name: round(weight, 3) for name, weight in zip(names, weighed, strict=True) if abs(weight) >= 0.0005}  # noqa: PLR2004 - 0 when rounded
-    draft = Weights(version=version, probable=0.5, possible=0.2, start=round(start, 3), evidence=evidence)
-    at = best([score_of(one, draft) for one in found], same).threshold
-    probable = round(min(max(at, 0.2), 0.9), 2)
-    return draft.model_copy(update={"probable": probable, "possible": round(probable / _MARGIN, 2)})
+    return Sum(start=round(start, 3), evidence=evidence)
 
 
 def _minimum(rows: "NDArray[np.float64]", same: "NDArray[np.bool_]") -> Sequence[float]:
@@ -214,12 +237,21 @@ _SAME: Final = frozenset((Strength.HARD, Strength.PROBABLE))
 def as_yaml(weights: Weights) -> str:
     """Write weights as the shipped file is written, with what each piece of evidence means."""
     lines = ["# What each piece of evidence adds to the log odds that two records are the same customer."]
-    head = weights.model_dump(exclude={"evidence"})
+    head = {name: getattr(weights, name) for name in ("version", "probable", "possible", "start")}
     lines += yaml.safe_dump(head, sort_keys=False).splitlines()
-    lines.append("evidence:")
-    lines += [
-        f"  {f'{name}: {weights.evidence[name]}':<26} # {kind.means}"
-        for name, kind in EVIDENCE.items()
-        if name in weights.evidence
-    ]
+    lines += _weighed(weights)
+    if weights.persons:
+        lines += ["persons:", f"  start: {weights.persons.start}"]
+        lines += [f"  {line}" for line in _weighed(weights.persons)]
     return "\n".join(lines) + "\n"
+
+
+def _weighed(given: Sum) -> Sequence[str]:
+    return [
+        "evidence:",
+        *(
+            f"  {f'{name}: {given.evidence[name]}':<26} # {kind.means}"
+            for name, kind in EVIDENCE.items()
+            if name in given.evidence
+        ),
+    ]

@@ -89,10 +89,11 @@ def compare(one: Identity, other: Identity, facts: Frequencies, weights: Weights
 
 def score_of(found: Evidence, weights: Weights) -> float:
     """Give the probability that both are one customer."""
-    total = weights.start
+    given = weights.persons if found.persons and weights.persons else weights
+    total = given.start
     for name, value in found.values.items():
         if value:
-            total += weights.evidence.get(name, 0.0) * value
+            total += given.evidence.get(name, 0.0) * value
     return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
 
 

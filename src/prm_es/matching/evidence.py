@@ -16,6 +16,7 @@ from rapidfuzz.distance import OSA, JaroWinkler
 from prm_es.matching.folding import sound
 from prm_es.matching.frequencies import Frequencies
 from prm_es.matching.identity import Identity, Name, label_of
+from prm_es.matching.persons import are_persons
 from prm_es.matching.words import words
 
 
@@ -70,6 +71,11 @@ class Evidence:
     names: Names | None
     agree: Sequence[tuple[str, str, float]]
 
+    @property
+    def persons(self) -> bool:
+        """Whether both may be private persons."""
+        return _APART in self.values
+
 
 _NOTHING: Final = 0.6
 _FULL: Final = 20.0
@@ -119,16 +125,19 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
     found["address_differs"] = float(_addresses_differ(one, other))
     found["postcode_same"] = float(one.postcode is not None and one.postcode == other.postcode)
     if one.city and other.city:
-        here = same_city(one.city, other.city)
-        found["city_same"] = float(here)
-        found["city_differs"] = float(not here)
+        found["city_same"] = float(same_city(one.city, other.city))
+        found["city_differs"] = 1 - found["city_same"]
         found["city_and_name"] = found["city_same"] * shared
     found["moved"] = found.get("name_same_rare", 0.0) * sum(found.get(name, 0.0) for name in _PLACES) / len(_PLACES)
+    if are_persons(one, other):
+        found[_APART] = min(1.0, max(0.0, (_ONE_HOME - found["place_like"]) / (_ONE_HOME - _STRANGE)))
     found["country_differs"] = float(bool(one.country and other.country) and one.country != other.country)
     return Evidence(found, names, agree)
 
 
 _OTHER: Final = 0.3  # of the lesser name's weight
+_APART: Final = "homes_apart"
+_STRANGE, _ONE_HOME = 0.1, 0.4  # likeness of two places up to which they are two homes, and from which perhaps one
 _PLACES: Final = ("phone_differs", "domain_differs", "address_differs", "city_differs")
 
 

@@ -35,7 +35,7 @@ class General:
 
     def share(self, token: str) -> float:
         """Give the share of a word, by its length if it is not in the table: short ones are met more often."""
-        return _common().get(token) or _SHORT.get(len(token), _RARE)
+        return common_words().get(token) or _SHORT.get(len(token), _RARE)
 
     def holders(self, kind: Kind, value: str) -> int:  # noqa: ARG002 - the protocol's
         """Give 0: not known."""
@@ -79,6 +79,7 @@ def values_of(record: Identity) -> set[tuple[Kind, str]]:
 
 
 @cache
-def _common() -> Mapping[str, float]:
+def common_words() -> Mapping[str, float]:
+    """Give the share of all company names that each word of the packaged table has."""
     given = yaml.safe_load(files(__package__).joinpath("common.yaml").read_text("utf-8"))
     return {word: float(share) for share, lines in given.items() for line in lines for word in line.split()}

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Annotated, Final, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Weight = Annotated[float, Field(ge=-50, le=50)]
 Score = Annotated[float, Field(gt=0, lt=1)]
@@ -63,27 +63,46 @@ EVIDENCE: Final[Mapping[str, Kind]] = {
     "city_differs": Kind(-1, "the cities differ"),
     "city_and_name": Kind(1, "the city agrees times the share of the names that agrees"),
     "moved": Kind(1, "how many of these differ (of four) although all words agree, and rare ones"),
+    "homes_apart": Kind(-1, "of two persons: the places are far from alike (0 to 1)"),
     "country_differs": Kind(-1, "the countries differ"),
 }
 
 
-class Weights(BaseModel):
-    """Fitted by `prm-es match fit`, or written by hand. A kind of evidence that is not named weighs nothing."""
+def _known(evidence: Mapping[str, float]) -> Mapping[str, float]:
+    if unknown := sorted(set(evidence) - set(EVIDENCE)):
+        raise ValueError(f"no such evidence: {', '.join(unknown)}; there is: {', '.join(EVIDENCE)}")
+    if wrong := sorted(name for name, weight in evidence.items() if weight * EVIDENCE[name].sign < 0):
+        raise ValueError(f"the sign is wrong, it would turn the evidence round: {', '.join(wrong)}")
+    return evidence
+
+
+Evidence = Annotated[Mapping[str, Weight], AfterValidator(_known)]
+
+
+class Sum(BaseModel):
+    """What is added up: where it starts, and the weight of each kind of evidence; one not named weighs nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    start: Weight
+    evidence: Evidence
+
+
+class Weights(Sum):
+    """Fitted by `prm-es match fit`, or written by hand.
+
+    Of two private persons `persons` are the weights, if there are any: a home says more of them than a company's
+    address, which sisters and tenants share.
+    """
+
     version: Annotated[int, Field(ge=1)]
     probable: Score
     possible: Score
     start: Weight
-    evidence: Mapping[str, Weight]
+    evidence: Evidence
+    persons: Sum | None = None
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
-        if unknown := sorted(set(self.evidence) - set(EVIDENCE)):
-            raise ValueError(f"no such evidence: {', '.join(unknown)}; there is: {', '.join(EVIDENCE)}")
-        wrong = [name for name, weight in self.evidence.items() if weight * EVIDENCE[name].sign < 0]
-        if wrong:
-            raise ValueError(f"the sign is wrong, it would turn the evidence round: {', '.join(sorted(wrong))}")
+    def _ordered(self) -> Self:
         if self.possible > self.probable:
             raise ValueError("possible may not be above probable")
         return self

@@ -29,6 +29,7 @@ class Words:
     street_words: Mapping[str, str]
     free_mail: frozenset[str]
     shared_hosts: frozenset[str]
+    persons: frozenset[str]
 
 
 MARKER: Final = "marker"
@@ -64,6 +65,7 @@ def words() -> Words:
         street_words=_same(given["street_words"]),
         free_mail=_plain(given["free_mail"]),
         shared_hosts=_plain(given["shared_hosts"]),
+        persons=_singles(given["persons"]),
     )
 
 
