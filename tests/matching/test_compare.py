@@ -22,6 +22,9 @@ ACME = Record(
     phones=("(47) 3433-1200",),
     domains=("zanqueta.com.br",),
 )
+MARIANA = Record(
+    name="Mariana Tomazoni", country="BR", city="Joinville", address="Rua Blumenau, 120", postcode="89204-250"
+)
 
 
 def match(one: Record, other: Record, facts: Frequencies | None = None) -> Match:
@@ -48,6 +51,31 @@ def test_a_common_tax_root_is_hard_whatever_else_differs() -> None:
 def test_another_spelling_with_the_same_phone_is_probable() -> None:
     other = replace(ACME, name="ZANQUETTA METALURGICA", address=None, domains=(), postcode=None)
     assert match(ACME, other).strength is Strength.PROBABLE
+
+
+def test_two_spellings_of_a_person_at_one_home_are_probable() -> None:
+    other = Record(
+        name="TOMAZONI MARIANNA", country="BR", city="JOINVILE", address="R. Blumenau 120", postcode="89204-205"
+    )
+    for one in (other, replace(MARIANA, name="M. Tomazoni"), replace(MARIANA, name="Mariana Pereira")):
+        assert match(MARIANA, one).strength is Strength.PROBABLE
+
+
+def test_a_home_says_more_of_a_person_than_an_address_of_a_company() -> None:
+    def moved(one: Record) -> Match:
+        there = replace(one, city="Manaus", address="Avenida Djalma Batista, 45", postcode="69050-010")
+        return match(one, there)
+
+    for name in ("Mariana Tomazoni", "Maria Silva"):
+        assert moved(replace(MARIANA, name=name)).strength is not Strength.PROBABLE
+    assert moved(replace(MARIANA, name="Tomazoni Zanqueta Ltda")).score > moved(MARIANA).score
+
+
+@pytest.mark.parametrize("phones", [(), ("(47) 3433-1200",)])
+@pytest.mark.parametrize("names", [("Mariana Tomazoni", "Ricardo Tomazoni"), ("Maria Silva", "José Silva")])
+def test_two_of_a_household_are_for_review_and_not_probable(names: tuple[str, str], phones: tuple[str, ...]) -> None:
+    one, other = (replace(MARIANA, name=name, phones=phones) for name in names)
+    assert match(one, other).strength is Strength.POSSIBLE
 
 
 def test_an_identical_rare_name_is_enough_for_review() -> None:

@@ -1,6 +1,7 @@
 """What slips of the pen in a place say, and what they do not."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,28 @@ def evidence(one: str, other: str) -> Mapping[str, float]:
         for address in (one, other)
     )
     return evidence_of(left, right, General()).values
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "persons"),
+    [
+        ({"name": "Mariana Tomazoni"}, {"name": "Silva"}, True),
+        ({"name": "João da Silva Filho"}, {"name": "J. Silva"}, True),
+        ({"name": "Mariana Tomazoni"}, {"name": "Mariana Tomazoni ME"}, False),
+        ({"name": "Mariana Tomazoni"}, {"name": "Padaria Tomazoni"}, False),
+        ({"name": "Smith and Jones"}, {"name": "John Smith"}, False),
+        ({"name": "Mariana Tomazoni", "domains": ("tomazoni.com.br",)}, {"name": "Mariana Tomazoni"}, False),
+        ({"name": "Mariana Tomazoni", "trade_name": "Tomazoni"}, {"name": "Mariana Tomazoni"}, False),
+        ({"name": "Zanqueta"}, {"name": "Zanqueta"}, False),
+        ({"name": "Mariana Tomazoni"}, {"name": "Mariana Tomazoni", "postcode": None}, False),
+    ],
+)
+def test_persons_are_told_by_two_names_a_home_and_no_sign_of_a_company(
+    one: dict[str, Any], other: dict[str, Any], persons: bool
+) -> None:
+    left, right = (identity_of(Record(**{"postcode": "89204-250", **given})) for given in (one, other))
+    assert evidence_of(left, right, General()).persons is persons
+    assert evidence_of(right, left, General()).persons is persons
 
 
 @pytest.mark.parametrize(

@@ -97,10 +97,12 @@ def test_a_pair_is_read_as_it_is_written() -> None:
     assert pair_of(json.loads(json.dumps(pair.line()))) == pair
 
 
+NAMES = ("Zanqueta", "Pomerode", "Bravalt", "Quixeral", "Tomazoni", "Wizenhut", "Farrukh", "Odebrand")
+
+
 def made_pairs() -> list[GivenPair]:
-    names = ["Zanqueta", "Pomerode", "Bravalt", "Quixeral", "Tomazoni", "Wizenhut", "Farrukh", "Odebrand"]
-    same = [GivenPair(Record(name=f"{name} Ltda"), Record(name=name.upper()), same=True) for name in names]
-    other = [GivenPair(Record(name=a), Record(name=b), same=False) for a in names for b in names if a < b]
+    same = [GivenPair(Record(name=f"{name} Ltda"), Record(name=name.upper()), same=True) for name in NAMES]
+    other = [GivenPair(Record(name=a), Record(name=b), same=False) for a in NAMES for b in NAMES if a < b]
     return same + other
 
 
@@ -112,6 +114,23 @@ def test_fitted_weights_tell_the_pairs_apart_that_they_were_fitted_to() -> None:
     assert weights.version == 3
     assert {one.match.strength for one in found if one.pair.same} == {Strength.PROBABLE}
     assert not any(one.match.strength is Strength.PROBABLE for one in found if not one.pair.same)
+
+
+def test_persons_get_weights_of_their_own() -> None:
+    pytest.importorskip("scipy")
+    persons = [Record(name=f"Ana {name}", postcode=f"{1000 + 77 * place}") for place, name in enumerate(NAMES)]
+    at_home = [GivenPair(one, other, same=one == other) for one in persons for other in persons]
+    given = fitting.known(made_pairs())
+    weights = fitting.fit(given, 3, fitting.known(at_home))
+    assert weights.persons
+    assert weights.model_copy(update={"persons": None}) == fitting.fit(given, 3)
+
+
+def test_persons_without_a_home_cannot_be_fitted_to() -> None:
+    pytest.importorskip("scipy")
+    given = fitting.known(made_pairs())
+    with pytest.raises(Usage, match="with their homes"):
+        fitting.fit(given, 3, given)
 
 
 def test_written_weights_are_read_again(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def _strength(
     one: Identity, other: Identity, score: float, found: Evidence, facts: Frequencies, weights: Weights
 ) -> Strength:
     if score >= weights.probable:
-        return Strength.PROBABLE
+        return Strength.POSSIBLE if _household(found) else Strength.PROBABLE
     values = found.values
     apart = (
         values.get("numbers_differ")
@@ -112,6 +112,12 @@ def _strength(
     if (score >= weights.possible and not apart) or _same_rare_name(one, other, found, facts):
         return Strength.POSSIBLE
     return Strength.RELATED if _related(found) else Strength.NONE
+
+
+def _household(found: Evidence) -> bool:
+    """Tell two persons who may be of one family: whatever else agrees, their given names are two."""
+    names = found.names
+    return found.persons and names is not None and not names.head and names.parted >= _PARTED
 
 
 def _same_rare_name(one: Identity, other: Identity, found: Evidence, facts: Frequencies) -> bool:
