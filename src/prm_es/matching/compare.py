@@ -101,7 +101,7 @@ def _strength(
     one: Identity, other: Identity, score: float, found: Evidence, facts: Frequencies, weights: Weights
 ) -> Strength:
     if score >= weights.probable:
-        return Strength.POSSIBLE if _household(found) else Strength.PROBABLE
+        return Strength.POSSIBLE if weights.persons and _household(found) else Strength.PROBABLE
     values = found.values
     apart = (
         values.get("numbers_differ")
