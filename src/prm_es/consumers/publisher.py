@@ -22,7 +22,7 @@ from psycopg.rows import namedtuple_row
 from prm_es import metrics, tracing
 from prm_es.consumers import topics
 from prm_es.consumers.single import take_lock
-from prm_es.consumers.tails import attributes, firsts, partitions_of, tails, verified
+from prm_es.consumers.tails import attributes, firsts, partitions_of, tails, undecided, verified
 from prm_es.errors import Unavailable
 from prm_es.liveness import LIVE
 from prm_es.messages import Headers, event_headers, split_state
@@ -65,6 +65,7 @@ def work(settings: Settings, stop: Event) -> None:
         store_id = str(sole_row(connection, "SELECT store_id FROM store_info").store_id)
         producer = _producer(settings, store_id)
         try:
+            _decide(settings, producer)
             progress = resume(connection, settings, store_id)
             _note(connection, progress, progress.positions)
             log.info("publisher.active", position=progress.everything)
@@ -103,6 +104,23 @@ def _producer(settings: Settings, store_id: str) -> Any:  # noqa: ANN401
     )
     producer.init_transactions()  # fences a predecessor that lost its lock but not its life
     return producer
+
+
+def _decide(settings: Settings, producer: Any) -> None:  # noqa: ANN401
+    """Abort what a predecessor's transaction left at the end of a partition without saying how it ended.
+
+    A broker that is killed while it writes the ends of a transaction may never write the rest of them. Nobody reads
+    such records until this producer's next transaction ends there: if that is committed, they are as well.
+    """
+    left = undecided(settings, partitions_of(settings.event_topics))
+    if not left:
+        return
+    log.warning("publisher.undecided", partitions=[f"{one.topic}/{one.partition}" for one in left])
+    producer.begin_transaction()
+    for one in left:
+        producer.send(one.topic, b"", partition=one.partition)
+    producer.flush()
+    producer.abort_transaction()
 
 
 def resume(connection: psycopg.Connection[Any], settings: Settings, store_id: str) -> Progress:

@@ -55,6 +55,19 @@ def tails(settings: Settings, partitions: Sequence[Any]) -> tuple[dict[Any, Any]
         consumer.close()
 
 
+def undecided(settings: Settings, partitions: Sequence[Any]) -> list[Any]:
+    """Give the partitions at whose end stands what is neither committed nor aborted."""
+    ends = []
+    for isolation in ("read_committed", "read_uncommitted"):
+        consumer: Any = KafkaConsumer(**settings.kafka_client, group_id=None, isolation_level=isolation)
+        try:
+            ends.append(consumer.end_offsets(partitions))
+        finally:
+            consumer.close()
+    committed, written = ends
+    return [one for one in partitions if committed[one] < written[one]]
+
+
 def _last_records(consumer: Any, starts: Mapping[Any, int], ends: Mapping[Any, int]) -> dict[Any, Any]:  # noqa: ANN401
     consumer.assign(list(starts))
     for partition, offset in starts.items():
