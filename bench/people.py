@@ -12,7 +12,21 @@ from typing import Final
 from prm_es.matching.folding import fold_words
 from prm_es.matching.identity import Record
 from prm_es.pairs import GivenPair
-from world import FREE, LANDS, Land, Place, World, Writer, letters, mistyped, only, sharing, slip, syllables
+from world import (
+    FREE,
+    Land,
+    Place,
+    World,
+    Writer,
+    drawn,
+    letters,
+    mistyped,
+    only,
+    sharing,
+    slip_word,
+    syllables,
+    written,
+)
 
 
 @dataclass(frozen=True)
@@ -38,17 +52,13 @@ class People:
 
     def persons(self, count: int) -> Sequence[Person]:
         """Give about that many persons."""
-        made: list[Person] = []
         ways: Mapping[Callable[[Land], list[Person]], float] = {
             lambda land: [self._person(land)]: 62,
             self._household: 4.5,
             self._namesakes: 5.5,
             self._neighbours: 3,
         }
-        while len(made) < count:
-            draw = self._any.choices(list(ways), list(ways.values()))[0]
-            made += draw(self._any.choice(LANDS))
-        return made
+        return drawn(ways, count, self._any)
 
     def _person(
         self,
@@ -200,21 +210,13 @@ class Clerk:
         return " ".join((*given, *last))
 
     def _slipped(self, text: str, share: float) -> str:
-        if self._any.random() >= share:
-            return text
-        found = text.split()
-        at = self._any.randrange(len(found))
-        found[at] = slip(found[at], self._any)
-        return " ".join(found)
+        return slip_word(text, self._any) if self._any.random() < share else text
 
 
 def pairs(seed: int, persons: int) -> Iterator[GivenPair]:
     """Give the pairs of records, one to four a person, that an index would bring up."""
     clerk, chance = Clerk(seed + 6), random.Random(seed + 7)
-    made = People(seed + 5).persons(persons)
-    records = [
-        (one.number, clerk.record(one)) for one in made for _ in range(chance.choices((1, 2, 3, 4), (45, 35, 14, 6))[0])
-    ]
+    records = written(People(seed + 5).persons(persons), clerk.record, chance)
     return sharing(records, _blocks, random.Random(seed + 8))
 
 

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 
 from prm_es.matching.folding import ascii_text, fold_words
 from prm_es.matching.identity import Record
 from prm_es.pairs import GivenPair
+
+One = TypeVar("One")
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,6 @@ class World:
 
     def companies(self, count: int) -> Sequence[Company]:
         """Give about that many companies: singles, groups, projects, franchises, and tenants of one landlord."""
-        made: list[Company] = []
         ways: Mapping[Callable[[Land], list[Company]], int] = {
             self._single: 56,
             self._group: 12,
@@ -167,10 +168,7 @@ class World:
             self._clients: 8,
             self._namesakes: 8,
         }
-        while len(made) < count:
-            draw = self._any.choices(list(ways), list(ways.values()))[0]
-            made += draw(self._any.choice(LANDS))
-        return made
+        return drawn(ways, count, self._any)
 
     def _company(self, land: Land, name: str, **given: Any) -> Company:
         chance = self._any.random
@@ -486,10 +484,7 @@ class Writer:
         return word[: self._any.choice((3, 4, 5, 6))] + self._any.choice(("", "."))
 
     def _slip_word(self, name: str) -> str:
-        found = name.split()
-        place = self._any.randrange(len(found))
-        found[place] = slip(found[place], self._any)
-        return " ".join(found)
+        return slip_word(name, self._any)
 
     def case(self, text: str) -> str:
         """Write a text in capitals, or without accents, or as it is."""
@@ -526,6 +521,15 @@ class Writer:
         return self._any.choice((domain, f"www.{domain}", f"https://www.{domain}/", f"http://{domain}"))
 
 
+def drawn(ways: Mapping[Callable[[Land], list[One]], float], count: int, any_: random.Random) -> Sequence[One]:
+    """Draw that many or a few more, each time in one of the ways by its weight, in any land."""
+    made: list[One] = []
+    while len(made) < count:
+        draw = any_.choices(list(ways), list(ways.values()))[0]
+        made += draw(any_.choice(LANDS))
+    return made
+
+
 def syllables(count: int, any_: random.Random) -> str:
     """Make up a word."""
     return "".join(
@@ -547,6 +551,14 @@ def slip(word: str, any_: random.Random) -> str:
     if way < 0.75:
         return word[:place] + any_.choice("aeioulnrst") + word[place + 1 :]
     return word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
+
+
+def slip_word(text: str, any_: random.Random) -> str:
+    """Give a text with a slip in one of its words."""
+    found = text.split()
+    place = any_.randrange(len(found))
+    found[place] = slip(found[place], any_)
+    return " ".join(found)
 
 
 def another_digit(text: str, any_: random.Random) -> str:
@@ -578,13 +590,13 @@ def _roman(number: int) -> str:
 def pairs(seed: int, companies: int) -> Iterator[GivenPair]:
     """Give the pairs of records, one to four a company, that share a name, first word, phone, domain or address."""
     writer, chance = Writer(seed + 1), random.Random(seed + 2)
-    made = World(seed).companies(companies)
-    records = [
-        (one.number, writer.record(one))
-        for one in made
-        for _ in range(chance.choices((1, 2, 3, 4), (45, 35, 14, 6))[0])
-    ]
+    records = written(World(seed).companies(companies), writer.record, chance)
     return sharing(records, _blocks, random.Random(seed + 3))
+
+
+def written(made: Sequence[Any], write: Callable[[Any], Record], any_: random.Random) -> Sequence[tuple[int, Record]]:
+    """Give the records of each, one to four, with its number."""
+    return [(one.number, write(one)) for one in made for _ in range(any_.choices((1, 2, 3, 4), (45, 35, 14, 6))[0])]
 
 
 def sharing(

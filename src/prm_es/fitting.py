@@ -108,10 +108,8 @@ def fit(given: Known, version: int, persons: Known | None = None) -> Weights:
     draft = Weights(version=version, probable=0.5, possible=0.2, **fitted.model_dump())
     at = best([score_of(one, draft) for one in found], same).threshold
     probable = round(min(max(at, 0.2), 0.9), 2)
-    own = persons and _fitted_to_persons(persons)
-    return draft.model_copy(
-        update={"probable": probable, "possible": round(probable / _MARGIN, 2), "persons": own or None}
-    )
+    own = _fitted_to_persons(persons) if persons else None
+    return draft.model_copy(update={"probable": probable, "possible": round(probable / _MARGIN, 2), "persons": own})
 
 
 def _fitted_to_persons(given: Known) -> Sum:

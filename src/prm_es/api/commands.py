@@ -33,8 +33,8 @@ _GIVEN: Final = frozenset(
         *("expectedversion", "correlationid", "causationid"),
     }
 )
-_OF_WHO_ASKS: Final = frozenset({"actor", "actorrole", "actororg", "onbehalfof"})
 _OF_IMPORTS: Final = "onbehalfof"
+_OF_WHO_ASKS: Final = frozenset({"actor", "actorrole", "actororg", _OF_IMPORTS})
 
 guarded = router()
 

@@ -1,6 +1,7 @@
 """What the events topics end with, and whether that is this store's history."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -59,11 +60,8 @@ def undecided(settings: Settings, partitions: Sequence[Any]) -> list[Any]:
     """Give the partitions at whose end stands what is neither committed nor aborted."""
     ends = []
     for isolation in ("read_committed", "read_uncommitted"):
-        consumer: Any = KafkaConsumer(**settings.kafka_client, group_id=None, isolation_level=isolation)
-        try:
+        with closing(KafkaConsumer(**settings.kafka_client, group_id=None, isolation_level=isolation)) as consumer:
             ends.append(consumer.end_offsets(partitions))
-        finally:
-            consumer.close()
     committed, written = ends
     return [one for one in partitions if committed[one] < written[one]]
 

@@ -97,8 +97,6 @@ class Weights(Sum):
     version: Annotated[int, Field(ge=1)]
     probable: Score
     possible: Score
-    start: Weight
-    evidence: Evidence
     persons: Sum | None = None
 
     @model_validator(mode="after")

@@ -85,7 +85,14 @@ def _answers(parts: Parts) -> Generator[Sequence[Known]]:
     """Give the other process's answers; none for a few customers or while another thread asks, fewer if it ends."""
     if sum(map(len, parts)) < MANY or not _IN_USE.acquire(blocking=False):
         return
-    helper, left = _helper(), len(parts)
+    try:
+        yield from _asked(_helper(), parts)
+    finally:
+        _IN_USE.release()
+
+
+def _asked(helper: subprocess.Popen[bytes], parts: Parts) -> Generator[Sequence[Known]]:
+    left = len(parts)
     try:
         _pipe(helper.stdin).write(_questions().dump_json(parts) + b"\n")
         _pipe(helper.stdin).flush()
@@ -97,7 +104,6 @@ def _answers(parts: Parts) -> Generator[Sequence[Known]]:
     finally:
         if left:  # answers that nobody reads would be taken for those to the next question
             _end(helper)
-        _IN_USE.release()
 
 
 @cache
