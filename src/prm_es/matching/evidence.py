@@ -125,8 +125,9 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
     found["address_differs"] = float(_addresses_differ(one, other))
     found["postcode_same"] = float(one.postcode is not None and one.postcode == other.postcode)
     if one.city and other.city:
-        found["city_same"] = float(same_city(one.city, other.city))
-        found["city_differs"] = 1 - found["city_same"]
+        same = same_city(one.city, other.city)
+        found["city_same"] = float(same is True)
+        found["city_differs"] = float(same is False)
         found["city_and_name"] = found["city_same"] * shared
     found["moved"] = found.get("name_same_rare", 0.0) * sum(found.get(name, 0.0) for name in _PLACES) / len(_PLACES)
     if are_persons(one, other):
@@ -328,7 +329,7 @@ def _same_address(one: Identity, other: Identity) -> str | None:
         return None
     if a.number is None and not (one.postcode and one.postcode == other.postcode):
         return None
-    if one.city and other.city and not same_city(one.city, other.city) and one.postcode != other.postcode:
+    if one.city and other.city and same_city(one.city, other.city) is False and one.postcode != other.postcode:
         return None
     return a.key or " ".join(sorted(a.street))
 
@@ -390,10 +391,15 @@ def _place_like(one: Identity, other: Identity) -> float:
 _CHANCE: Final = 0.4  # two addresses that have nothing to do with each other are that much alike
 
 
-def same_city(one: str, other: str) -> bool:
-    """Tell whether two folded names of cities are one's: a slip for every four letters, wherever the spaces are."""
+def same_city(one: str, other: str) -> bool | None:
+    """Tell whether two folded names of cities are one's: a slip for every four letters, wherever the spaces are.
+
+    None if one is a part of the other ("Hollywood" and "West Hollywood"): some write so for short, others are two.
+    """
     if one == other or JaroWinkler.similarity(one, other) > 0.93:  # noqa: PLR2004
         return True
+    if f" {one} " in f" {other} " or f" {other} " in f" {one} ":
+        return None
     one, other = one.replace(" ", ""), other.replace(" ", "")
     return OSA.distance(one, other) <= min(len(one), len(other)) // 4
 

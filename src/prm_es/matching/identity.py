@@ -5,7 +5,7 @@ them puts them into `Record.keys`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
@@ -215,15 +215,25 @@ _STATE: Final = re.compile(r"\s*(?:[-/,(]|\s-\s)\s*[A-Za-z]{2}\)?\s*$")
 
 
 def city_of(text: str | None) -> str | None:
-    """Fold the name of a city, without a state's two letters behind it."""
+    """Fold the name of a city, in whatever language: without a state's two letters and a district's number."""
     if not text:
         return None
-    street_words = words().street_words
-    found = [street_words.get(word, word) for word in fold_words(_STATE.sub("", text))]
-    return " ".join(word for word in found if word not in _CITY_TIES) or None
+    folded = _folded_city(text)
+    return _cities().get(folded, folded) or None
 
 
-_CITY_TIES: Final = frozenset(("de", "da", "do", "das", "dos", "d", "of", "the", "la", "le", "el", "los", "am", "der"))
+def _folded_city(text: str) -> str:
+    table = words()
+    found = [word for word in fold_words(_STATE.sub("", text)) if word not in table.city_ties]
+    found = [word for word in found if not word[0].isdigit()] or found
+    if len(found) > 1 and len(found[-1]) == 2 and len(found[-2]) > 2:  # noqa: PLR2004 - a state's two letters
+        found.pop()
+    return " ".join("santo" if word == "st" else table.street_words.get(word, word) for word in found)
+
+
+@cache
+def _cities() -> Mapping[str, str]:
+    return {_folded_city(other): _folded_city(city) for city, others in words().cities.items() for other in others}
 
 
 def postcode_of(text: str | None, country: str | None) -> str | None:

@@ -15,7 +15,7 @@ Phrase = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Words:
-    """Every key and word is folded; phrases are found by their last word, or by their first."""
+    """Every key and word but those of cities is folded; phrases are found by their last word, or by their first."""
 
     forms_by_last: Mapping[str, Sequence[tuple[Phrase, str]]]
     forms_by_first: Mapping[str, Sequence[tuple[Phrase, str]]]
@@ -27,6 +27,8 @@ class Words:
     streets: frozenset[str]
     units: frozenset[str]
     street_words: Mapping[str, str]
+    city_ties: frozenset[str]
+    cities: Mapping[str, Sequence[str]]
     free_mail: frozenset[str]
     shared_hosts: frozenset[str]
     persons: frozenset[str]
@@ -63,6 +65,8 @@ def words() -> Words:
         streets=_singles(given["streets"]),
         units=_singles(given["units"]),
         street_words=_same(given["street_words"]),
+        city_ties=_singles(given["city_ties"]),
+        cities=given["cities"],
         free_mail=_plain(given["free_mail"]),
         shared_hosts=_plain(given["shared_hosts"]),
         persons=_singles(given["persons"]),

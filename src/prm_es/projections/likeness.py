@@ -95,7 +95,7 @@ _city: Final = lru_cache(maxsize=1 << 14)(city_in)
 
 def _elsewhere(one: Lead, other: Lead) -> bool:
     here, there = (_city(it.identity) if it.identity else None for it in (one, other))
-    return here is not None and there is not None and not same_city(here, there)
+    return here is not None and there is not None and same_city(here, there) is False
 
 
 # What one key weighs that nobody else has: an exact one more than all others together.
