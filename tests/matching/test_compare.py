@@ -124,6 +124,12 @@ def test_two_shops_of_one_trade_in_a_town_do_not_match_either_if_their_own_words
     assert match(one, other, many).strength not in {Strength.PROBABLE, Strength.POSSIBLE}
 
 
+def test_initials_alone_are_for_review() -> None:
+    found = match(Record(name="International Business Machines Corp."), Record(name="IBM"))
+    assert found.strength is Strength.POSSIBLE
+    assert sentence(found) == "one name is the other's initials"
+
+
 def test_a_word_that_many_have_relates_two_in_one_city_and_not_elsewhere() -> None:
     one = Record(name="Boreal Hotels Inc.", country="US", city="Boise")
     sister = replace(one, name="Boreal Ceramics Inc.")

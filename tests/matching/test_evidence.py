@@ -66,7 +66,15 @@ def test_a_city_is_known_by_its_name_with_a_slip(one: str, other: str) -> None:
     ],
 )
 def test_two_cities_with_like_names_are_two(one: str, other: str) -> None:
-    assert not same_city(one, other)
+    assert same_city(one, other) is False
+
+
+@pytest.mark.parametrize(("one", "other"), [("hollywood", "west hollywood"), ("santo jose", "santo jose campos")])
+def test_a_city_named_like_a_part_of_the_other_is_neither_the_same_nor_another(one: str, other: str) -> None:
+    assert same_city(one, other) is same_city(other, one) is None
+    left, right = (identity_of(Record(name="Zanqueta", city=city)) for city in (one, other))
+    found = evidence_of(left, right, General()).values
+    assert found["city_same"] == found["city_differs"] == 0
 
 
 @pytest.mark.parametrize(

@@ -137,8 +137,36 @@ def test_letter_boxes_that_anybody_may_have_say_nothing_of_the_company() -> None
     assert mail_domain_of("joao@acme.com.br") == "acme.com.br"
 
 
-def test_cities_lose_their_state_and_small_words() -> None:
-    assert city_of("São José dos Campos - SP") == city_of("S. Jose Campos/SP")
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("São José dos Campos - SP", "S. Jose Campos/SP"),
+        ("SAO PAULO SP", "São Paulo"),
+        ("Washington, D.C.", "Washington DC"),
+        ("New York City", "Nova Iorque"),
+        ("St. Louis", "Saint Louis"),
+        ("Paris 8e arrondissement", "PARIS CEDEX 08"),
+        ("1050 Bruxelles", "Brussels"),
+        ("Köln", "Cologne"),
+        ("Muenchen", "München"),
+        ("Ciudad de México", "Mexico City"),
+        ("Frankfurt am Main", "Frankfurt/Main"),
+        ("The Hague", "'s-Gravenhage"),
+        ("東京都", "Tokyo"),
+        ("Москва", "Moscow"),
+    ],
+)
+def test_cities_are_known_in_other_languages_and_lose_their_state_district_and_small_words(
+    one: str, other: str
+) -> None:
+    assert city_of(one) == city_of(other) is not None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Salvador", "San Salvador"), ("Porto", "Porto Alegre"), ("Vienne", "Wien")]
+)
+def test_cities_that_only_sound_like_it_stay_two(one: str, other: str) -> None:
+    assert city_of(one) != city_of(other)
 
 
 def test_words_that_sound_alike_share_a_form() -> None:

@@ -38,6 +38,23 @@ def test_a_name_of_common_words_is_looked_for_in_its_city_too() -> None:
     assert not any(key.startswith("here:") for key in keys(ONE))
 
 
+@pytest.mark.parametrize(
+    ("name", "short", "city"),
+    [
+        ("International Business Machines", "IBM", None),
+        ("Companhia Mineira de Cimentos Rurais", "CMCR", "Betim"),
+        ("Serviço Social da Indústria", "SSI", "Betim"),
+    ],
+)
+def test_a_name_is_found_by_its_initials(name: str, short: str, city: str | None) -> None:
+    assert any(key.startswith("short:") for key in keys(Record(name=name, city=city)) & keys(Record(short, city=city)))
+
+
+def test_three_initials_are_looked_for_in_one_city() -> None:
+    name, short = "International Business Machines", "IBM"
+    assert not keys(Record(name, city="Betim")) & keys(Record(short, city="Manaus"))
+
+
 def test_one_postcode_brings_two_together_whatever_their_names() -> None:
     assert keys(ONE) & keys(Record(name="Padaria Pomerode", postcode="80010000", country="BR"))
 

@@ -106,7 +106,7 @@ def _strength(
     apart = (
         values.get("numbers_differ")
         or values.get("name_other")
-        or (found.names and (_parted(found.names) or _common_words(found.names)))
+        or (found.names and not found.names.short_form and (_parted(found.names) or _common_words(found.names)))
         or (values.get("city_differs") and _common_name(one, other, facts))
     )
     if (score >= weights.possible and not apart) or _same_rare_name(one, other, found, facts):

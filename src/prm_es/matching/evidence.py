@@ -88,23 +88,7 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
     shared = 0.0
     if names:
         shared = names.shared
-        found["name_same"] = float(names.same)
-        found["name_rare"] = min(1.0, names.both / _FULL)
-        found["name_same_rare"] = found["name_same"] * found["name_rare"]
-        found["name_shared"] = shared
-        found["name_within"] = names.within
-        found["name_letters"] = names.letters
-        found["name_head"] = float(names.head)
-        found["name_short_form"] = float(names.short_form)
-        found["name_lost"] = min(1.0, min(names.lost_one, names.lost_other) / _FULL)
-        found["name_more"] = min(1.0, max(names.lost_one, names.lost_other) / _FULL)
-        found["name_swapped"] = float(names.swapped)
-        found["name_house"] = float(names.house)
-        found["name_other"] = float(names.within < _OTHER and not names.short_form)
-        found["numbers_same"] = float(names.numbers == _SAME_NUMBERS)
-        found["numbers_differ"] = float(names.numbers == _OTHER_NUMBERS)
-        found["numbers_lack"] = float(names.numbers == _LACKING_NUMBERS)
-        found["forms_differ"] = float(names.forms < 0)
+        _tell_of_names(found, names)
     agree = list(_agreeing(one, other, facts))
     strengths = sorted((strength for _kind, _value, strength in agree), reverse=True)
     if strengths:
@@ -134,6 +118,26 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
         found[_APART] = min(1.0, max(0.0, (_ONE_HOME - found["place_like"]) / (_ONE_HOME - _STRANGE)))
     found["country_differs"] = float(bool(one.country and other.country) and one.country != other.country)
     return Evidence(found, names, agree)
+
+
+def _tell_of_names(found: dict[str, float], names: Names) -> None:
+    found["name_same"] = float(names.same)
+    found["name_rare"] = min(1.0, names.both / _FULL)
+    found["name_same_rare"] = found["name_same"] * found["name_rare"]
+    found["name_shared"] = names.shared
+    found["name_within"] = names.within
+    found["name_letters"] = names.letters
+    found["name_head"] = float(names.head)
+    found["name_short_form"] = float(names.short_form)
+    found["name_lost"] = min(1.0, min(names.lost_one, names.lost_other) / _FULL)
+    found["name_more"] = min(1.0, max(names.lost_one, names.lost_other) / _FULL)
+    found["name_swapped"] = float(names.swapped)
+    found["name_house"] = float(names.house)
+    found["name_other"] = float(names.within < _OTHER and not names.short_form)
+    found["numbers_same"] = float(names.numbers == _SAME_NUMBERS)
+    found["numbers_differ"] = float(names.numbers == _OTHER_NUMBERS)
+    found["numbers_lack"] = float(names.numbers == _LACKING_NUMBERS)
+    found["forms_differ"] = float(names.forms < 0)
 
 
 _OTHER: Final = 0.3  # of the lesser name's weight

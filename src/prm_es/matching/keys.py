@@ -23,7 +23,9 @@ _LONG: Final = 11
 _HEARD: Final = 3  # letters from which on a sound tells words apart, in one city
 _FAR: Final = 5  # and anywhere
 _GENERAL: Final = General()
-_VAGUE: Final = ("pair", "sound", "near")
+_SHORT: Final = range(3, 7)  # letters of a name that may be the initials of another
+_ANYWHERE: Final = 4  # of them, from which on few others have the same
+_VAGUE: Final = ("pair", "sound", "near", "short")
 
 
 @lru_cache(maxsize=1 << 16)
@@ -53,6 +55,7 @@ def _names(identity: Identity) -> Iterator[str]:
         yield from _together(name, sorted(chosen), rare[:1], identity.city)
         yield from _heard(rare, identity.city)
         yield from (f"near:{left}" for left in _mistyped(rare[:1], identity.city))
+        yield from _short(name, identity.city)
 
 
 def _chosen(name: Name) -> list[str]:
@@ -71,6 +74,13 @@ def _together(name: Name, chosen: Sequence[str], rarest: Sequence[str], city: st
     if city and not rarest:
         yield from (f"here:{' '.join(three)} {city}" for three in combinations(chosen, 3))
         yield f"here:{name.sorted} {city}"
+
+
+def _short(name: Name, city: str | None) -> Iterator[str]:
+    """Give the initials of a name, or the name if it may be those of another: a few letters in their city if known."""
+    short = name.tokens[0] if len(name.tokens) == 1 else "".join(token[0] for token in name.tokens)
+    if len(short) in _SHORT:
+        yield f"short:{short}" if not city or len(short) >= _ANYWHERE else f"short:{short} {city}"
 
 
 def _heard(rare: Iterable[str], city: str | None) -> Iterator[str]:

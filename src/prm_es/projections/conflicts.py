@@ -617,7 +617,7 @@ _LEADS: Final = Table(Lead, ("lead_id",), sealed=("customer",))
 _RULES: Final = Table(Rules, ("stream_id",))
 MODEL = OrderedModel(
     name="conflicts",
-    version=12,
+    version=13,
     aggregates=("partner", "lead", "opportunity", "policy", "person"),
     tables=(
         _LEADS,
