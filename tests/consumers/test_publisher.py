@@ -1,7 +1,7 @@
 """The publisher: one is active, a zombie is fenced, and whatever the topics lack is filled from the store."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -10,12 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from prm_es.aggregates import policy
 from prm_es.consumers import publisher
 from prm_es.consumers.publisher import BATCH
 from prm_es.consumers.runtime import UNAVAILABLE
+from prm_es.consumers.tails import partitions_of, tails, undecided
 from prm_es.errors import ForeignHistory
 from prm_es.install import install
 from prm_es.messages import Envelope, stored_state
@@ -97,6 +98,49 @@ def test_a_second_publisher_stands_by_and_takes_over_from_one_that_was_killed(
     until(lambda: published(installed), "the other one publishes")
     check_topics(installed)
     assert standby.end() == 0
+
+
+def test_what_a_killed_broker_left_neither_committed_nor_aborted_is_never_seen(
+    installed: Settings, source: Source
+) -> None:
+    write(installed, source.take(300))
+    publish_all(installed)
+    partitions = partitions_of(installed.event_topics)
+    last, _ends = tails(installed, partitions)
+    with _unverified(installed), closing(_its_producer(installed)) as producer:
+        producer.begin_transaction()
+        # As if the coordinator had never heard of them: nobody writes how a transaction ended there.
+        producer._transaction_manager._partitions_in_transaction.update(last)
+        for record in last.values():
+            producer.send(record.topic, record.value, record.key, record.headers, partition=record.partition)
+        producer.flush()
+    assert undecided(installed, partitions) == [one for one in partitions if one in last]
+    write(installed, source.take(300))
+    publish_all(installed)
+    check_topics(installed)
+    assert undecided(installed, partitions) == []
+
+
+def _its_producer(settings: Settings) -> Any:
+    with Store(settings) as store:
+        return publisher._producer(settings, str(store.store_id))
+
+
+@contextmanager
+def _unverified(settings: Settings) -> Iterator[None]:
+    """Let records of a transaction be written to partitions of which its coordinator was not told."""
+    with closing(KafkaAdminClient(**settings.kafka_client)) as admin:
+        brokers = [str(one["broker_id"]) for one in admin.describe_cluster()["brokers"]]
+
+        def verify(word: str) -> None:
+            told = {"transaction.partition.verification.enable": word}
+            admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, one, told) for one in brokers])
+
+        verify("false")
+        try:
+            yield
+        finally:
+            verify("true")
 
 
 def _two(crew: Crew) -> tuple[Worker, Worker]:
