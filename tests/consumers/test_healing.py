@@ -149,6 +149,7 @@ def test_a_topic_made_anew_under_a_publisher_is_noticed_and_filled(
     assert worker.exit_code() == UNAVAILABLE
     assert "made anew" in worker.logged("worker.unavailable")[0]["reason"]
     again = crew.start("project", "pipeline")
+    again.until_logged("projector.active")  # the rows may be complete already
     until(lambda: caught_up(installed), "the rows are complete")
     assert again.end() == 0
     check_rows(installed)
