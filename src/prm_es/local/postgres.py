@@ -29,6 +29,8 @@ SETTINGS: Final = {
     "max_connections": "100",
     "log_line_prefix": "%m [%p] ",
     "timezone": "UTC",
+    # Of the 16 MB that follow from shared_buffers a batch of keys waits for the disk more than once.
+    "wal_buffers": "64MB",
 }
 _log = structlog.get_logger(__name__)
 
