@@ -50,9 +50,11 @@ def test_a_name_is_found_by_its_initials(name: str, short: str, city: str | None
     assert any(key.startswith("short:") for key in keys(Record(name=name, city=city)) & keys(Record(short, city=city)))
 
 
-def test_three_initials_are_looked_for_in_one_city() -> None:
+def test_three_initials_are_looked_for_in_one_city_too() -> None:
     name, short = "International Business Machines", "IBM"
-    assert not keys(Record(name, city="Betim")) & keys(Record(short, city="Manaus"))
+    common = keys(Record(name, city="Betim")) & keys(Record(short, city="Betim"))
+    assert common == {"short:ibm", "short:ibm betim"}
+    assert keys(Record(name, city="Betim")) & keys(Record(short)) == {"short:ibm"}
 
 
 def test_one_postcode_brings_two_together_whatever_their_names() -> None:

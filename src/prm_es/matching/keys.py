@@ -24,7 +24,7 @@ _HEARD: Final = 3  # letters from which on a sound tells words apart, in one cit
 _FAR: Final = 5  # and anywhere
 _GENERAL: Final = General()
 _SHORT: Final = range(3, 7)  # letters of a name that may be the initials of another
-_ANYWHERE: Final = 4  # of them, from which on few others have the same
+_FEW: Final = 4  # of them, below which many others have the same
 _VAGUE: Final = ("pair", "sound", "near", "short")
 
 
@@ -77,10 +77,12 @@ def _together(name: Name, chosen: Sequence[str], rarest: Sequence[str], city: st
 
 
 def _short(name: Name, city: str | None) -> Iterator[str]:
-    """Give the initials of a name, or the name if it may be those of another: a few letters in their city if known."""
+    """Give the initials of a name, or the name if it may be those of another: a few letters also in their city."""
     short = name.tokens[0] if len(name.tokens) == 1 else "".join(token[0] for token in name.tokens)
     if len(short) in _SHORT:
-        yield f"short:{short}" if not city or len(short) >= _ANYWHERE else f"short:{short} {city}"
+        yield f"short:{short}"
+        if city and len(short) < _FEW:
+            yield f"short:{short} {city}"
 
 
 def _heard(rare: Iterable[str], city: str | None) -> Iterator[str]:
