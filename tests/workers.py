@@ -16,12 +16,13 @@ from threading import Event, Thread
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient
 
 from prm_es.consumers import publisher, topics
+from prm_es.consumers.tails import partitions_of
 from prm_es.messages import Envelope, binary_command, stored_state, structured_command
-from prm_es.settings import AGGREGATES, PARTITIONS, Settings
+from prm_es.settings import AGGREGATES, Settings
 from prm_es.store.store import NewEvent, Store, Writes
 from prm_es.upstream.demo import scenario
 from tests.support import Desk, command, rows
@@ -271,7 +272,7 @@ class Seen:
 
 def read_topics(settings: Settings, names: Sequence[str]) -> list[Seen]:
     """Read everything that is committed, each partition in its order."""
-    partitions = [TopicPartition(name, number) for name in names for number in range(PARTITIONS)]
+    partitions = partitions_of(names)
     consumer: Any = KafkaConsumer(
         **settings.kafka_client, group_id=None, isolation_level="read_committed", max_poll_records=5000
     )
@@ -295,7 +296,7 @@ class OpenTransactions:
     """Tells whether records of a transaction under way lie on the events topics."""
 
     def __init__(self, settings: Settings) -> None:
-        self._partitions = [TopicPartition(name, n) for name in settings.event_topics for n in range(PARTITIONS)]
+        self._partitions = partitions_of(settings.event_topics)
         self._consumers: list[Any] = [
             KafkaConsumer(**settings.kafka_client, group_id=None, isolation_level=level)
             for level in ("read_committed", "read_uncommitted")
@@ -368,6 +369,10 @@ def publishing(settings: Settings) -> Iterator[list[Exception]]:
         thread.join()
     if wrong:
         raise wrong[0]
+
+
+def store_id(settings: Settings) -> str:
+    return str(rows(settings, "SELECT store_id FROM store_info")[0]["store_id"])
 
 
 def noted(settings: Settings) -> int:

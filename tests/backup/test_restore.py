@@ -16,11 +16,11 @@ from prm_es.consumers.runtime import UNAVAILABLE, WRONG_USAGE
 from prm_es.projections.registry import READ_MODELS
 from prm_es.rebuild import compare
 from prm_es.settings import Settings
-from tests.consumers.test_healing import caught_up, check_rows, refused, store_id
+from tests.consumers.test_healing import caught_up, check_rows, refused
 from tests.projections.test_ordered import registration
 from tests.support import check_log, partner, rows
 from tests.test_cli import Ran, environment, in_process
-from tests.workers import Crew, check_topics, head, publish_all, read_topics, story, until, write
+from tests.workers import Crew, check_topics, head, publish_all, read_topics, store_id, story, until, write
 
 PARTNERS, DEALS = story(20)
 FEW = [partner() for _ in range(30)]

@@ -7,19 +7,19 @@ from typing import Any
 
 import psycopg
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from prm_es.consumers import publisher
 from prm_es.consumers.runtime import UNAVAILABLE
-from prm_es.consumers.tails import verify
+from prm_es.consumers.tails import partitions_of, verify
 from prm_es.errors import ForeignHistory, Unavailable
 from prm_es.messages import Envelope
 from prm_es.projections import conflicts, pipeline
 from prm_es.projections.base import ReadModel
 from prm_es.projections.runner import CHUNK
-from prm_es.settings import PARTITIONS, Settings
+from prm_es.settings import Settings
 from tests.projections.generations import contents, live, one_pass
 from tests.support import partner, rows
 from tests.test_cli import environment, in_process
@@ -34,6 +34,7 @@ from tests.workers import (
     publishing,
     read_topics,
     remake_event_topics,
+    store_id,
     story,
     until,
     write,
@@ -72,7 +73,7 @@ def put(settings: Settings, records: Sequence[Seen]) -> None:
 
 def expire(settings: Settings) -> None:
     """Delete every event record, as retention does."""
-    partitions = [TopicPartition(name, number) for name in settings.event_topics for number in range(PARTITIONS)]
+    partitions = partitions_of(settings.event_topics)
     with closing(KafkaConsumer(**settings.kafka_client)) as consumer, _admin(settings) as admin:
         admin.delete_records({one: end for one, end in consumer.end_offsets(partitions).items() if end})
 
@@ -193,10 +194,6 @@ def repaired(settings: Settings) -> str:
     ran = in_process(environment(settings), "repair-topics", "--yes")
     assert ran.code == 0, ran.err
     return ran.err
-
-
-def store_id(settings: Settings) -> str:
-    return str(rows(settings, "SELECT store_id FROM store_info")[0]["store_id"])
 
 
 def check_repaired(settings: Settings, crew: Crew, before: str) -> None:

@@ -36,6 +36,7 @@ from tests.workers import (
     publishing,
     read_topics,
     remake_event_topics,
+    store_id,
     story,
     until,
     write,
@@ -107,7 +108,7 @@ def test_what_a_killed_broker_left_neither_committed_nor_aborted_is_never_seen(
     publish_all(installed)
     partitions = partitions_of(installed.event_topics)
     last, _ends = tails(installed, partitions)
-    with _unverified(installed), closing(_its_producer(installed)) as producer:
+    with _unverified(installed), closing(publisher._producer(installed, store_id(installed))) as producer:
         producer.begin_transaction()
         # As if the coordinator had never heard of them: nobody writes how a transaction ended there.
         producer._transaction_manager._partitions_in_transaction.update(last)
@@ -119,11 +120,6 @@ def test_what_a_killed_broker_left_neither_committed_nor_aborted_is_never_seen(
     publish_all(installed)
     check_topics(installed)
     assert undecided(installed, partitions) == []
-
-
-def _its_producer(settings: Settings) -> Any:
-    with Store(settings) as store:
-        return publisher._producer(settings, str(store.store_id))
 
 
 @contextmanager

@@ -39,10 +39,7 @@ def verify(settings: Settings, topics: Sequence[str], role: DbRole = "projector"
 
 def tails(settings: Settings, partitions: Sequence[Any]) -> tuple[dict[Any, Any], dict[Any, int]]:
     """Give the last committed record of each partition and each end offset, all partitions read at once."""
-    consumer: Any = KafkaConsumer(
-        **settings.kafka_client, group_id=None, enable_auto_commit=False, isolation_level="read_committed"
-    )
-    try:
+    with closing(_consumer(settings)) as consumer:
         low, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
         found: dict[Any, Any] = {}
         window = 64
@@ -52,15 +49,13 @@ def tails(settings: Settings, partitions: Sequence[Any]) -> tuple[dict[Any, Any]
             low |= {one: ends[one] for one in missing if starts[one] == low[one]}
             window *= 8
         return found, ends
-    finally:
-        consumer.close()
 
 
 def undecided(settings: Settings, partitions: Sequence[Any]) -> list[Any]:
     """Give the partitions at whose end stands what is neither committed nor aborted."""
     ends = []
     for isolation in ("read_committed", "read_uncommitted"):
-        with closing(KafkaConsumer(**settings.kafka_client, group_id=None, isolation_level=isolation)) as consumer:
+        with closing(_consumer(settings, isolation)) as consumer:
             ends.append(consumer.end_offsets(partitions))
     committed, written = ends
     return [one for one in partitions if committed[one] < written[one]]
@@ -82,15 +77,8 @@ def firsts(settings: Settings, partitions: Sequence[Any]) -> dict[Any, Any]:
     """Give the first committed record of each partition that has one."""
     if not partitions:
         return {}
-    consumer: Any = KafkaConsumer(
-        **settings.kafka_client,
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=65_536,
-    )
     found: dict[Any, Any] = {}
-    try:
+    with closing(_consumer(settings, max_partition_fetch_bytes=65_536)) as consumer:
         ends = consumer.end_offsets(partitions)
         consumer.assign(list(partitions))
         consumer.seek_to_beginning(*partitions)
@@ -99,8 +87,12 @@ def firsts(settings: Settings, partitions: Sequence[Any]) -> dict[Any, Any]:
                 found.setdefault(partition, records[0])
             consumer.pause(*found)
         return found
-    finally:
-        consumer.close()
+
+
+def _consumer(settings: Settings, isolation: str = "read_committed", **more: Any) -> Any:  # noqa: ANN401
+    return KafkaConsumer(
+        **settings.kafka_client, group_id=None, enable_auto_commit=False, isolation_level=isolation, **more
+    )
 
 
 def attributes(record: Any) -> dict[str, str]:  # noqa: ANN401

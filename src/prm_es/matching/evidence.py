@@ -85,10 +85,9 @@ def evidence_of(one: Identity, other: Identity, facts: Frequencies) -> Evidence:
     """Compare two identities field by field; what either lacks says nothing."""
     found: dict[str, float] = {}
     names = _best_names(one, other, facts)
-    shared = 0.0
     if names:
-        shared = names.shared
         _tell_of_names(found, names)
+    shared = found.get("name_shared", 0.0)
     agree = list(_agreeing(one, other, facts))
     strengths = sorted((strength for _kind, _value, strength in agree), reverse=True)
     if strengths:
@@ -268,7 +267,7 @@ def _initials(short: Name, long: Name) -> bool:
         return False
     word = short.tokens[0]
     return len(word) >= 2 and word in {  # noqa: PLR2004
-        "".join(token[0] for token in long.tokens),
+        long.initials,
         "".join(token[0] for token in long.raw),
         "".join(token[0] for token in long.raw if len(token) > 2),  # noqa: PLR2004
     }

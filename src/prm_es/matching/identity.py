@@ -56,6 +56,11 @@ class Name:
         """Give the words without spaces."""
         return "".join(self.tokens)
 
+    @cached_property
+    def initials(self) -> str:
+        """Give the first letters of the words."""
+        return "".join(token[0] for token in self.tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -228,7 +233,7 @@ def _folded_city(text: str) -> str:
     found = [word for word in found if not word[0].isdigit()] or found
     if len(found) > 1 and len(found[-1]) == 2 and len(found[-2]) > 2:  # noqa: PLR2004 - a state's two letters
         found.pop()
-    return " ".join("santo" if word == "st" else table.street_words.get(word, word) for word in found)
+    return " ".join(table.street_words.get(word, word) for word in found)
 
 
 @cache

@@ -78,7 +78,7 @@ def _together(name: Name, chosen: Sequence[str], rarest: Sequence[str], city: st
 
 def _short(name: Name, city: str | None) -> Iterator[str]:
     """Give the initials of a name, or the name if it may be those of another: a few letters also in their city."""
-    short = name.tokens[0] if len(name.tokens) == 1 else "".join(token[0] for token in name.tokens)
+    short = name.compact if len(name.tokens) == 1 else name.initials
     if len(short) in _SHORT:
         yield f"short:{short}"
         if city and len(short) < _FEW:
